@@ -1,0 +1,1 @@
+"""The build engine: a Dockerfile and a context become an image. It knows no environments."""

@@ -1,0 +1,76 @@
+"""Digests, and the one encoding that everything hashed goes through."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias, Union
+
+from repro.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Json: TypeAlias = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+
+CHUNK = 1 << 20  # bytes read at a time when streaming
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A sha256 digest as OCI writes it (image-spec descriptor.md, "Digests"): ``sha256:`` and 64 hex digits.
+
+    ``Digest.parse(str(d)) == d``. Other algorithms are refused: one identity, one algorithm.
+    """
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if _HEX.fullmatch(self.hex) is None:
+            raise DataError(f"not a sha256 digest: {self.hex!r}", hint="64 lower-case hex digits are needed")
+
+    def __str__(self) -> str:
+        return f"sha256:{self.hex}"
+
+    @property
+    def short(self) -> str:
+        """The first twelve hex digits, for people."""
+        return self.hex[:12]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the digest that ``sha256:<hex>`` spells; DataError for anything else."""
+        algorithm, colon, digits = text.partition(":")
+        if not colon or algorithm != "sha256":
+            raise DataError(f"not a sha256 digest: {text!r}", hint="write it as sha256:<64 hex digits>")
+        return cls(digits)
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return the digest of ``data``."""
+        return cls(hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def of_stream(cls, stream: BinaryIO) -> Self:
+        """Return the digest of what is left in ``stream``, read to its end."""
+        return cls(hashlib.file_digest(stream, "sha256").hexdigest())
+
+    @classmethod
+    def of_file(cls, path: Path | str) -> Self:
+        """Return the digest of the file's bytes; OSError as ``open`` raises it."""
+        with open(path, "rb", buffering=0) as file:
+            return cls(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def canonical_json(value: Json) -> bytes:
+    """Return the one encoding of ``value``: UTF-8, keys sorted, no blanks, no NaN. Equal values, equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def record_digest(kind: str, value: Json) -> Digest:
+    """Return the digest of a typed record: ``kind`` (``job-key/1``) is hashed with it, so that no two kinds collide."""
+    return Digest.of(canonical_json([kind, value]))

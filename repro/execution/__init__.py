@@ -1,0 +1,1 @@
+"""Running a plan: keys, records, the scheduler, and one job in its container."""

@@ -1,0 +1,165 @@
+"""Files that are whole or not there: atomic writes, locks, removal of any tree that we made."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro.errors import BusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Make ``path`` hold ``data``: a reader sees the old bytes or the new ones, also after a crash.
+
+    Written to a temporary name in the same folder, fsynced, renamed, folder fsynced. Parents are made.
+    ``mode`` is subject to the umask.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:200]}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode & ~_umask())
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot; their rename is synchronous
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    """Return the process's umask without changing it (os.umask would race with other threads)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022
+
+
+class Lock:
+    """An flock(2) on ``path``: freed by the kernel when its holder dies, however it dies.
+
+    The holder writes ``owner`` (one line for people) into the file. Never deleted while it may be waited on.
+    """
+
+    def __init__(self, path: Path, *, owner: str = "") -> None:
+        self.path = path
+        self.owner = owner
+        self._descriptor: int | None = None
+
+    def acquire(self, *, shared: bool = False, wait: bool = True) -> None:
+        """Take the lock; BusyError names the owner when ``wait`` is false and somebody else has it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(descriptor, how if wait else how | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 4096).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise BusyError(f"{self.path} is locked", why=f"held by {holder or 'another process'}") from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if self.owner and not shared:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, self.owner.encode() + b"\n", 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back; idempotent."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, owner: str = "", shared: bool = False, wait: bool = True) -> Iterator[None]:
+    """Hold the lock on ``path`` while the block runs; BusyError as `Lock.acquire`."""
+    lock = Lock(path, owner=owner)
+    lock.acquire(shared=shared, wait=wait)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def remove_tree(path: Path) -> None:
+    """Remove ``path`` and all below it, also folders that their owner may not enter (overlay leaves such).
+
+    Never follows a symbolic link, never leaves the tree; missing is fine.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _remove_folder(parent, path.name)
+        finally:
+            os.close(parent)
+
+
+def _remove_folder(parent: int, name: str) -> None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        folder = os.open(name, flags, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=parent)  # a folder: checked by the caller and by O_DIRECTORY below
+        folder = os.open(name, flags, dir_fd=parent)
+    try:
+        if os.fstat(folder).st_mode & 0o700 != 0o700:
+            os.fchmod(folder, 0o700)
+        with os.scandir(folder) as entries:
+            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for child, is_folder in names:
+            if is_folder:
+                _remove_folder(folder, child)
+            else:
+                os.unlink(child, dir_fd=folder)
+    finally:
+        os.close(folder)
+    os.rmdir(name, dir_fd=parent)
+
+
+def move(source: Path, target: Path, copy: Callable[[Path, Path], None]) -> None:
+    """Move ``source`` to ``target`` by rename; across file systems by ``copy`` to a temporary name, then rename.
+
+    An existing ``target`` file is replaced atomically; an existing folder must be removed by the caller first.
+    """
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    else:
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    remove_tree(temporary)
+    copy(source, temporary)
+    os.rename(temporary, target)
+    remove_tree(source)

@@ -1,0 +1,1 @@
+"""What happened, kept and asked: the journal is a sink of events, all else pure folds over it."""

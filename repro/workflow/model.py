@@ -1,0 +1,214 @@
+"""A validated workflow, as values. The loader makes these; nothing in them is raw YAML any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, Union
+
+from repro.errors import Location
+
+Value: TypeAlias = Union[None, bool, int, float, str, Sequence["Value"], Mapping[str, "Value"]]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveBase:
+    """A base image made from the distribution's own archive."""
+
+    archive: str  # "debian"
+    suite: str  # "bookworm"
+    mirror: str | None = None  # a URL; None: from $REPRO_APT_MIRROR or the host's apt sources
+
+    @property
+    def name(self) -> str:
+        """The base's name in a FROM instruction."""
+        return f"archive:{self.archive}/{self.suite}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBase:
+    """A base image by reference."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateEnvironment:
+    """An environment whose Dockerfile we template.
+
+    ``template`` is the name of a shipped template or a path to the user's own, from the workflow's folder.
+    """
+
+    name: str
+    where: Location
+    base: ArchiveBase | ImageBase
+    apt: tuple[str, ...] = ()  # "name" or "name=version"
+    env: Mapping[str, str] = field(default_factory=dict)
+    run: tuple[str, ...] = ()
+    template: str = "debian"
+
+
+@dataclass(frozen=True, slots=True)
+class DockerfileEnvironment:
+    """An environment with the user's own Dockerfile; paths are from the workflow's folder."""
+
+    name: str
+    where: Location
+    dockerfile: str
+    context: str
+    target: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+
+
+Environment: TypeAlias = TemplateEnvironment | DockerfileEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class ForeachList:
+    """One variable over values as they were spelled; several of them multiply, the first varies slowest."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForeachTable:
+    """One job per distinct combination of the ``by`` columns (all columns when empty), in the table's order."""
+
+    table: str
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForeachMaps:
+    """One job per map; every map has the same keys."""
+
+    maps: tuple[Mapping[str, str], ...]
+
+
+Foreach: TypeAlias = tuple[ForeachList, ...] | ForeachTable | ForeachMaps
+
+
+@dataclass(frozen=True, slots=True)
+class PathInput:
+    """Project paths, each a template; ``many`` when the declaration was a list. Globs range over project files."""
+
+    paths: tuple[str, ...]
+    many: bool
+    where: Location
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FromInput:
+    """The outputs ``step.output`` of the jobs that agree on the foreach variables both have, the rest gathered."""
+
+    step: str
+    output: str
+    where: Location
+
+
+Input: TypeAlias = PathInput | FromInput
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """A declared output: a path template; a folder where it ends in ``/``."""
+
+    path: str
+    where: Location
+
+    @property
+    def folder(self) -> bool:
+        """Whether the whole folder is the output."""
+        return self.path.endswith("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a job may use. ``memory`` in bytes, None where not declared."""
+
+    cpus: int = 1
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A declared step. Exactly one of ``run`` (shell text or an exec-form list) and ``script`` (a project path) is set."""
+
+    name: str
+    where: Location
+    environment: str
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, OutputSpec]
+    run: str | tuple[str, ...] | None = None
+    run_where: Location | None = None
+    script: str | None = None
+    foreach: Foreach | None = None
+    params: Mapping[str, Value] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A whole workflow. ``code`` are the files and folders that every script may import (``defaults.code``)."""
+
+    file: str
+    name: str
+    params: Mapping[str, Value]
+    environments: Mapping[str, Environment]
+    steps: Mapping[str, Step]
+    code: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobInput:
+    """A bound input: project paths in order (folders end in ``/``), and the jobs that make them."""
+
+    paths: tuple[str, ...]
+    many: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """A bound output: a project path; ``folder`` paths keep their trailing slash."""
+
+    path: str
+    folder: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A step bound to one combination of its foreach values.
+
+    Attributes:
+        id: unique and readable: ``align`` or ``align[sample=a,lane=1]``.
+        bindings: the foreach values that identify the job, in declared order.
+        values: every foreach value a template may use: the bindings, and columns outside ``by`` as lists in
+            table order. ``used`` names those that the step's templates mention: only they are in the job key
+            and in ``$REPRO_JOB``.
+        params: the params that the step declares or its templates mention, resolved.
+        needs: ids of the jobs whose outputs this one reads.
+        code: project paths of the script and of ``defaults.code``; staged like inputs.
+    """
+
+    id: str
+    step: Step
+    bindings: Mapping[str, str]
+    values: Mapping[str, str | tuple[str, ...]]
+    used: tuple[str, ...]
+    params: Mapping[str, Value]
+    inputs: Mapping[str, JobInput]
+    outputs: Mapping[str, JobOutput]
+    needs: tuple[str, ...]
+    code: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All jobs in an order in which each follows those it needs; the order depends on the file's content alone."""
+
+    workflow: Workflow
+    jobs: tuple[Job, ...]
