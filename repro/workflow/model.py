@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, Union
+from typing import TYPE_CHECKING, TypeAlias
 
-from repro.errors import Location
+if TYPE_CHECKING:
+    from repro.errors import Location
+    from repro.workflow.source import Source
 
-Value: TypeAlias = Union[None, bool, int, float, str, Sequence["Value"], Mapping[str, "Value"]]
+Value: TypeAlias = bool | int | float | str | Sequence["Value"] | Mapping[str, "Value"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,11 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A declared step. Exactly one of ``run`` (shell text or an exec-form list) and ``script`` (a project path) is set."""
+    """A declared step. Exactly one of ``run`` (shell text or an exec-form list) and ``script`` (a project path) is set.
+
+    ``marks`` say where each value stands in the file: ``run``, ``script``, ``foreach``, ``environment``,
+    ``inputs.reads``, ``inputs.reads.0``, ``outputs.bam``, ``params.fdr``.
+    """
 
     name: str
     where: Location
@@ -149,11 +155,15 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     network: bool = False
+    marks: Mapping[str, Location] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A whole workflow. ``code`` are the files and folders that every script may import (``defaults.code``)."""
+    """A whole workflow. ``code`` are the files and folders that every script may import (``defaults.code``).
+
+    ``source`` is the text it was read from, for excerpts in later messages; None where it was made by hand.
+    """
 
     file: str
     name: str
@@ -161,6 +171,8 @@ class Workflow:
     environments: Mapping[str, Environment]
     steps: Mapping[str, Step]
     code: tuple[str, ...] = ()
+    source: Source | None = field(default=None, repr=False, compare=False)
+    code_where: tuple[Location, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

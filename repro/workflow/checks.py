@@ -1,0 +1,68 @@
+"""Messages about files that are not there, with the files that were probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import posixpath
+from typing import TYPE_CHECKING
+
+from repro.workflow.model import DockerfileEnvironment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from repro.errors import Location
+    from repro.workflow.model import Workflow
+    from repro.workflow.project import ProjectFiles
+
+_SHOWN = 3
+
+
+def missing_problem(project: ProjectFiles, paths: Sequence[str], *, from_steps: bool = True) -> tuple[str, str]:
+    """Return the message and the fix for paths that the project has not, and (``from_steps``) no step makes."""
+    shown = ", ".join(paths[:_SHOWN])
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    if any(sign in paths[0] for sign in "*?["):
+        message = f"no project file matches {shown}{more}"
+    else:
+        message = f"{shown}{more} {'is' if len(paths) == 1 else 'are'} not in the project"
+        if from_steps:
+            message += f", and no step makes {'it' if len(paths) == 1 else 'them'}"
+    close = near_files(project, paths[0])
+    if close:
+        return message, f"did you mean {' or '.join(close)}?"
+    return message, "put it there" + (", or take it from a step with {from: step.output}" if from_steps else "")
+
+
+def near_files(project: ProjectFiles, path: str) -> list[str]:
+    """Return up to three project files that ``path`` may have meant: of a like name beside it, else of its name."""
+    folder, name = posixpath.split(path.rstrip("/"))
+    prefix = f"{glob.escape(folder)}/" if folder else ""
+    beside = {posixpath.basename(file): file for file in project.glob(f"{prefix}*")}
+    close = [beside[match] for match in difflib.get_close_matches(name, beside, n=_SHOWN, cutoff=0.7)]
+    if not close and name and not any(sign in name for sign in "*?["):
+        close = project.glob(f"**/{glob.escape(name)}")
+    return close[:_SHOWN]
+
+
+def environment_problems(workflow: Workflow, project: ProjectFiles) -> Iterator[tuple[str, Location, str, str]]:
+    """Yield (field, place, message, fix) for the files that used environments name and the project has not."""
+    used = {step.environment for step in workflow.steps.values()}
+    for name, environment in workflow.environments.items():
+        if name not in used:
+            continue
+        if isinstance(environment, DockerfileEnvironment):
+            if not project.exists(environment.dockerfile) or project.is_folder(environment.dockerfile):
+                message, hint = missing_problem(project, (environment.dockerfile,), from_steps=False)
+                yield f"environments.{name}.dockerfile", environment.where, message, hint
+            if environment.context != "." and not project.is_folder(environment.context):
+                message = f"{environment.context} is not a folder of the project"
+                yield f"environments.{name}.context", environment.where, message, "name the folder that COPY takes from"
+        elif _is_path(environment.template) and not project.exists(environment.template):
+            message, hint = missing_problem(project, (environment.template,), from_steps=False)
+            yield f"environments.{name}.template", environment.where, message, hint
+
+
+def _is_path(template: str) -> bool:
+    return "/" in template or template.endswith(".j2")

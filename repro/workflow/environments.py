@@ -1,0 +1,198 @@
+"""The ``environments:`` section: nodes to environments."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from repro.errors import ReproError
+from repro.names import Reference
+from repro.workflow import fields
+from repro.workflow.commands import read_line
+from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageBase, TemplateEnvironment
+from repro.workflow.paths import mistake, normal
+from repro.workflow.source import Entry, MapNode, Node, Scalar
+
+if TYPE_CHECKING:
+    from repro.workflow.fields import Problems
+    from repro.workflow.model import Environment
+
+_TEMPLATED = ("base", "apt", "env", "run", "template")
+_OWN = ("dockerfile", "context", "target", "args")
+_LATER = {
+    "pip": "install the Debian package of it with `apt: [python3-...]`, or build it in a Dockerfile of your own",
+    "conda": "install the Debian package of it with `apt:`, or build it in a Dockerfile of your own",
+    "image": "write `base: <image>`, or a Dockerfile with `FROM <image>`",
+    "files": "use a Dockerfile of your own with COPY",
+    "platform": "remove it: images are for this machine's platform",
+}
+_ARCHIVES = ("debian",)
+_SUITE = re.compile(r"[a-z][a-z0-9-]*")
+_MIRROR = re.compile(r"(?:https?://[^\s/]+|file:///)\S*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Debian policy 5.6.1 and 5.6.12: names and versions
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[0-9][A-Za-z0-9.+:~-]*)?")
+_TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+def read_environment(name: str, node: Node, problems: Problems) -> Environment | None:
+    """Return the environment; None where it is too broken to be one. Mistakes are left in ``problems``."""
+    path = f"environments.{name}"
+    entries = fields.entries(node, path, problems, "an environment as a mapping")
+    if entries is None:
+        return None
+    found = fields.keys(entries, path, problems, (*_TEMPLATED, *_OWN), _LATER)
+    if "dockerfile" in found:
+        _refuse_mix(entries, path, problems)
+        return _own(name, node, found, problems)
+    for key in _OWN[1:]:
+        if key in found:
+            problems.add(found[key].where, f"{path}.{key}", f"{key!r} goes with a `dockerfile`, and there is none")
+    return _templated(name, node, entries, found, problems)
+
+
+def _refuse_mix(entries: tuple[Entry, ...], path: str, problems: Problems) -> None:
+    for entry in entries:
+        if entry.key.text in _TEMPLATED:
+            message = f"{entry.key.text!r} cannot stand beside `dockerfile`"
+            problems.add(entry.key.where, f"{path}.{entry.key.text}", message, "put it into the Dockerfile")
+
+
+def _own(name: str, node: Node, found: dict[str, Node], problems: Problems) -> DockerfileEnvironment | None:
+    path = f"environments.{name}"
+    dockerfile = read_path(found["dockerfile"], f"{path}.dockerfile", problems)
+    context: str | None = "."
+    if "context" in found:
+        given = found["context"]
+        whole_folder = isinstance(given, Scalar) and given.text in (".", "./")
+        context = "." if whole_folder else read_path(given, f"{path}.context", problems)
+    target = fields.text(found["target"], f"{path}.target", problems, "a stage's name") if "target" in found else None
+    args = fields.text_map(found["args"], f"{path}.args", problems, variable_mistake) if "args" in found else {}
+    if dockerfile is None or context is None:
+        return None
+    return DockerfileEnvironment(name, node.where, dockerfile.rstrip("/"), context.rstrip("/"), target, args)
+
+
+def _templated(
+    name: str, node: Node, entries: tuple[Entry, ...], found: dict[str, Node], problems: Problems
+) -> TemplateEnvironment | None:
+    path = f"environments.{name}"
+    base: ArchiveBase | ImageBase | None = None
+    if "base" in found:
+        base = _base(found["base"], f"{path}.base", problems)
+    elif not any(entry.key.text == "image" for entry in entries):
+        hint = "write `base: {archive: debian, suite: bookworm}`, `base: <image>`, or `dockerfile: <path>`"
+        problems.add(node.where, path, "the environment has neither `base` nor `dockerfile`", hint)
+    apt = _packages(found["apt"], f"{path}.apt", problems) if "apt" in found else ()
+    env = fields.text_map(found["env"], f"{path}.env", problems, variable_mistake) if "env" in found else {}
+    run = _run(found["run"], f"{path}.run", problems) if "run" in found else ()
+    template = _template(found["template"], f"{path}.template", problems) if "template" in found else "debian"
+    if base is None or template is None:
+        return None
+    return TemplateEnvironment(name, node.where, base, apt, env, run, template)
+
+
+def _base(node: Node, path: str, problems: Problems) -> ArchiveBase | ImageBase | None:
+    if isinstance(node, MapNode):
+        return _archive(node, path, problems)
+    reference = fields.text(node, path, problems, "an image's name, or {archive: debian, suite: bookworm},")
+    if reference is None:
+        return None
+    if reference.startswith("archive:"):
+        archive, _, suite = reference.removeprefix("archive:").partition("/")
+        hint = f"write it as {{archive: {archive or 'debian'}, suite: {suite or 'bookworm'}}}"
+        problems.add(node.where, path, "a base from an archive is a mapping", hint)
+        return None
+    try:
+        Reference.parse(reference)
+    except ReproError as error:
+        problems.add(node.where, path, error.message, error.hint or "")
+        return None
+    return ImageBase(reference)
+
+
+def _archive(node: MapNode, path: str, problems: Problems) -> ArchiveBase | None:
+    found = fields.keys(node.entries, path, problems, ("archive", "suite", "mirror"), {})
+    read: dict[str, str] = {}
+    for key in ("archive", "suite"):
+        if key not in found:
+            problems.add(node.where, path, f"{key!r} is missing", "write {archive: debian, suite: bookworm}")
+        elif value := fields.text(found[key], f"{path}.{key}", problems):
+            read[key] = value
+    if "archive" in read and read["archive"] not in _ARCHIVES:
+        where = found["archive"].where
+        problems.add(
+            where,
+            f"{path}.archive",
+            f"no archive {read['archive']!r} is known",
+            fields.near(read["archive"], _ARCHIVES),
+        )
+    if "suite" in read and _SUITE.fullmatch(read["suite"]) is None:
+        problems.add(
+            found["suite"].where, f"{path}.suite", f"{read['suite']!r} is not a suite's name", "as in bookworm"
+        )
+    mirror = fields.text(found["mirror"], f"{path}.mirror", problems, "a URL") if "mirror" in found else None
+    if mirror is not None and _MIRROR.fullmatch(mirror) is None:
+        problems.add(found["mirror"].where, f"{path}.mirror", f"{mirror!r} is not a URL", "as in https://host/debian")
+    return ArchiveBase(read["archive"], read["suite"], mirror) if len(read) == 2 else None
+
+
+def _packages(node: Node, path: str, problems: Problems) -> tuple[str, ...]:
+    packages: list[str] = []
+    for number, item in enumerate(fields.items(node, path, problems, "package names") or ()):
+        name = fields.text(item, f"{path}.{number}", problems, "a package's name")
+        if name is None:
+            continue
+        if _PACKAGE.fullmatch(name) is None:
+            hint = "write `name` or `name=version`; names are in lower case"
+            problems.add(item.where, f"{path}.{number}", f"{name!r} is not a Debian package", hint)
+        elif name in packages:
+            problems.add(item.where, f"{path}.{number}", f"{name!r} stands here a second time", "keep one of the two")
+        else:
+            packages.append(name)
+    return tuple(packages)
+
+
+def _run(node: Node, path: str, problems: Problems) -> tuple[str, ...]:
+    commands = []
+    for number, item in enumerate(fields.items(node, path, problems, "commands") or ()):
+        command = read_line(item, f"{path}.{number}", problems)
+        if command is not None:
+            commands.append(command)
+    return tuple(commands)
+
+
+def _template(node: Node, path: str, problems: Problems) -> str | None:
+    name = fields.text(node, path, problems, "a template's name or path")
+    if name is None:
+        return None
+    if "/" not in name and not name.endswith(".j2"):
+        if _TEMPLATE_NAME.fullmatch(name):
+            return name
+        problems.add(node.where, path, f"{name!r} cannot name a template", "as in debian, or docker/my.Dockerfile.j2")
+        return None
+    return read_path(node, path, problems)
+
+
+def variable_mistake(entry: Entry, value: str) -> str | None:
+    """Return why this cannot be an environment variable."""
+    if _VARIABLE.fullmatch(entry.key.text) is None:
+        return f"{entry.key.text!r} cannot name an environment variable: letters, digits and '_', no digit first"
+    if "{{" in value:
+        return "templates are not expanded in environment variables; use the value in `run` instead"
+    return None
+
+
+def read_path(node: Node, path: str, problems: Problems) -> str | None:
+    """Return a literal path, normalised; templates are not for it."""
+    given = fields.text(node, path, problems, "a path")
+    if given is None:
+        return None
+    if "{{" in given:
+        problems.add(node.where, path, "templates are not expanded in this path", "write the path out")
+        return None
+    clean = normal(given)
+    if wrong := mistake(clean):
+        problems.add(node.where, path, f"{given!r}: {wrong[0]}", wrong[1])
+        return None
+    return clean

@@ -1,0 +1,179 @@
+"""Declared inputs to project paths and the jobs that make them."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repro.workflow.expand import render_path
+from repro.workflow.fields import near
+from repro.workflow.model import JobInput
+from repro.workflow.paths import has_glob, mistake, normal
+from repro.workflow.template import TemplateError, parse_template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from repro.workflow.drafts import Draft
+    from repro.workflow.model import FromInput, PathInput
+    from repro.workflow.project import ProjectFiles
+    from repro.workflow.report import Report
+    from repro.workflow.tree import OutputTree
+
+Resolved = tuple[str, tuple[int, ...]]  # a path (folders end in "/") and the jobs that make it
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A bound input and the jobs (indices) that make it."""
+
+    input: JobInput
+    needs: tuple[int, ...]
+
+
+class InputResolver:
+    """Finds inputs among outputs first, then among the project's files. Answers are remembered."""
+
+    def __init__(self, project: ProjectFiles, tree: OutputTree, drafts: Sequence[Draft], report: Report) -> None:
+        self._project = project
+        self._tree = tree
+        self._drafts = drafts
+        self._report = report
+        self._resolved: dict[str, Resolved | None] = {}
+        self._globs: dict[str, list[str]] = {}
+        self._by_step: dict[str, list[int]] = {}
+        for job, draft in enumerate(drafts):
+            self._by_step.setdefault(draft.step.name, []).append(job)
+        self._gathered: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], Taken] = {}
+        self._joins: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], list[int]]] = {}
+
+    def resolve(self, path: str) -> Resolved | None:
+        """Return the path as jobs see it and who makes it; None where nobody does and the project has no such file."""
+        if path not in self._resolved:
+            self._resolved[path] = self._find(path)
+        return self._resolved[path]
+
+    def _find(self, path: str) -> Resolved | None:
+        bare = path.rstrip("/")
+        as_folder = path.endswith("/")
+        owner = self._tree.owners.get(bare)
+        if owner is not None:
+            return (owner.path, (owner.job,)) if owner.folder or not as_folder else None
+        around = self._tree.around(path)
+        if around is not None:
+            return (path, (around.job,)) if around.folder else None
+        inside = self._tree.below.get(bare)
+        if inside is not None:
+            # a folder that outputs are put into: all of them have to be there
+            return f"{bare}/", tuple(sorted({owner.job for owner in inside}))
+        if self._project.is_folder(bare):
+            return f"{bare}/", ()
+        return (bare, ()) if not as_folder and self._project.exists(bare) else None
+
+    def paths(self, job: int, name: str, declared: PathInput) -> tuple[Taken | None, list[str]]:
+        """Return a path input of a job, and the paths that are missing; an optional one may be absent."""
+        draft = self._drafts[job]
+        found: dict[str, None] = {}
+        needs: dict[int, None] = {}
+        missing: list[str] = []
+        for number, template in enumerate(declared.paths):
+            key = f"inputs.{name}.{number}"
+            key = key if key in draft.step.marks else f"inputs.{name}"
+            rendered = self._render(draft, key, template, optional=declared.optional)
+            if rendered is None:
+                return None, []
+            for path in rendered:
+                resolved = self.resolve(path)
+                if resolved is not None:
+                    found[resolved[0]] = None
+                    needs.update(dict.fromkeys(resolved[1]))
+                elif not declared.optional:
+                    missing.append(path)
+        if missing:
+            return None, missing
+        return Taken(JobInput(tuple(found), declared.many), tuple(needs)), []
+
+    def _render(self, draft: Draft, key: str, template: str, *, optional: bool) -> list[str] | None:
+        """Return the paths that a template means for a job (several for a glob); None after a reported mistake."""
+        parsed = parse_template(template)
+        if not parsed.placeholders:
+            return self._expanded(template, is_glob=has_glob(parsed))
+        is_glob = has_glob(parsed)
+        try:
+            path = render_path(template, _escaped(draft.scope) if is_glob else draft.scope)
+        except TemplateError as error:
+            self._report.once(draft.step, key, error.message, error.hint or "")
+            return None
+        if not path and optional:
+            return []
+        path = normal(path)
+        if wrong := mistake(path):
+            self._report.once(draft.step, key, f"{path!r} (of {draft.id}): {wrong[0]}", wrong[1])
+            return None
+        return self._expanded(path, is_glob=is_glob)
+
+    def _expanded(self, path: str, *, is_glob: bool) -> list[str]:
+        if not is_glob:
+            return [path]
+        if path not in self._globs:
+            self._globs[path] = [file for file in self._project.glob(path) if not self._tree.makes(file)]
+        return self._globs[path] or [path]
+
+    def gather(self, job: int, name: str, declared: FromInput) -> Taken | None:
+        """Return the outputs of the jobs that agree with this one on every variable both have, in their order."""
+        draft = self._drafts[job]
+        key = f"inputs.{name}"
+        producers = self._producers(draft, key, declared)
+        if not producers:
+            return None
+        variables = tuple(self._drafts[producers[0]].bindings)
+        shared = tuple(variable for variable in variables if variable in draft.bindings)
+        wanted = tuple(draft.bindings[variable] for variable in shared)
+        known = self._gathered.get((declared.step, declared.output, shared, wanted))
+        if known is not None:
+            return known
+        matching = self._join(declared.step, producers, shared).get(wanted, [])
+        if not matching:
+            values = ", ".join(f"{variable}={value}" for variable, value in zip(shared, wanted, strict=True))
+            message = f"{draft.id} needs a job of {declared.step!r} with {values}, and there is none"
+            self._report.once(draft.step, key, message, "let both steps range over the same values")
+            return None
+        paths = tuple(self._drafts[producer].outputs[declared.output] for producer in matching)
+        taken = Taken(JobInput(paths, len(shared) < len(variables)), tuple(matching))
+        self._gathered[declared.step, declared.output, shared, wanted] = taken
+        return taken
+
+    def _producers(self, draft: Draft, key: str, declared: FromInput) -> list[int]:
+        """Return the jobs of the step that an input names; a name that is not there is reported."""
+        step = self._report.steps.get(declared.step)
+        if step is None:
+            if not self._report.broken(f"steps.{declared.step}"):
+                hint = near(declared.step, self._report.steps)
+                self._report.once(draft.step, key, f"there is no step {declared.step!r}", hint)
+            return []
+        if declared.output not in step.outputs:
+            if not self._report.broken(f"steps.{declared.step}.outputs.{declared.output}"):
+                hint = near(declared.output, step.outputs)
+                self._report.once(draft.step, key, f"step {declared.step!r} has no output {declared.output!r}", hint)
+            return []
+        return self._by_step.get(declared.step, [])
+
+    def _join(
+        self, step: str, producers: Sequence[int], shared: tuple[str, ...]
+    ) -> Mapping[tuple[str, ...], list[int]]:
+        index = self._joins.get((step, shared))
+        if index is None:
+            index = self._joins[step, shared] = {}
+            for producer in producers:
+                bindings = self._drafts[producer].bindings
+                index.setdefault(tuple(bindings[variable] for variable in shared), []).append(producer)
+        return index
+
+
+def _escaped(scope: Mapping[str, object]) -> dict[str, object]:
+    """Return the scope with glob signs in its texts made literal: only the template's own are meant as a pattern."""
+    return {
+        name: glob.escape(value) if isinstance(value, str) else _escaped(value) if isinstance(value, dict) else value
+        for name, value in scope.items()
+    }

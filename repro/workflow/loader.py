@@ -1,0 +1,154 @@
+"""The whole file: text to a validated workflow, all its mistakes at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from repro.errors import Location, WorkflowError
+from repro.workflow import fields
+from repro.workflow.environments import read_environment, read_path
+from repro.workflow.fields import Problems
+from repro.workflow.model import Workflow
+from repro.workflow.parser import parse
+from repro.workflow.ports import Defaults
+from repro.workflow.steps import check_value_templates, read_step
+
+if TYPE_CHECKING:
+    from repro.errors import Problem
+    from repro.workflow.model import Environment, Step, Value
+    from repro.workflow.source import Node, Source
+
+FORMAT = 1
+_KEYS = ("repro", "name", "params", "defaults", "environments", "steps")
+_LATER = {
+    "inputs": "put the files into the project; steps name them under their own `inputs:`",
+    "publish": "remove it, and copy the results yourself",
+}
+_DEFAULTS_LATER = {"resources": "say it in the steps", "env": "say it in the environment or in the steps"}
+_WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def load(text: str, file: str) -> Workflow:
+    """Return the workflow that ``text`` declares; ``file`` is its name as the user gave it.
+
+    Raises:
+        WorkflowError: with every mistake in it that can be seen without the project's files; a YAML syntax error
+            comes alone. `repro.workflow.plan.read` reports these and the plan's together.
+    """
+    workflow, problems = load_all(text, file)
+    if problems:
+        raise WorkflowError(problems)
+    return workflow
+
+
+def load_all(text: str, file: str) -> tuple[Workflow, tuple[Problem, ...]]:
+    """Return what is right in ``text`` as a workflow, and all the mistakes; WorkflowError for YAML syntax only."""
+    document = parse(text, file)
+    problems = Problems(document.source)
+    problems.found.extend(document.problems)
+    if document.root is None:
+        problems.add(Location(file, 1), "", "the file is empty", f"begin with `repro: {FORMAT}`")
+        return _empty(file, document.source), tuple(problems.found)
+    entries = fields.entries(document.root, "", problems, "a workflow as a mapping")
+    if entries is None:
+        return _empty(file, document.source), tuple(problems.found)
+    found = fields.keys(entries, "", problems, _KEYS, _LATER)
+    if not _check_format(found.get("repro"), document.root, problems):
+        return _empty(file, document.source), tuple(problems.found[-1:])
+    params = _params(found["params"], problems) if "params" in found else {}
+    environments, names = _environments(found.get("environments"), problems)
+    default, code = _defaults(found["defaults"], names, problems) if "defaults" in found else (None, ())
+    defaults = Defaults(os.path.basename(file), default, names, params)
+    steps = _steps(found.get("steps"), document.root, defaults, problems)
+    workflow = Workflow(
+        file=file,
+        name=_name(found["name"], problems) if "name" in found else "workflow",
+        params=params,
+        environments=environments,
+        steps=steps,
+        code=tuple(path for path, _ in code),
+        source=document.source,
+        code_where=tuple(where for _, where in code),
+    )
+    # what only follows from a broken node (an alias of nothing, say) is not said a second time at its place
+    structural = {problem.where for problem in document.problems}
+    later = [problem for problem in problems.found if problem.where not in structural]
+    return workflow, tuple(sorted([*document.problems, *later]))
+
+
+def _empty(file: str, source: Source) -> Workflow:
+    return Workflow(file, "workflow", {}, {}, {}, source=source)
+
+
+def _check_format(node: Node | None, root: Node, problems: Problems) -> bool:
+    """Return whether the rest may be read: not that of another version, of which every message would be wrong."""
+    if node is None:
+        problems.add(root.where, "repro", "the format's version is missing", f"begin the file with `repro: {FORMAT}`")
+        return True
+    version = fields.whole(node, "repro", problems, 1)
+    if version not in (None, FORMAT):
+        hint = f"this version of repro reads `repro: {FORMAT}`"
+        problems.add(node.where, "repro", f"format version {version} is not known", hint)
+        return False
+    return True
+
+
+def _name(node: Node, problems: Problems) -> str:
+    name = fields.text(node, "name", problems, "a name")
+    if name is not None and _WORKFLOW_NAME.fullmatch(name) is None:
+        problems.add(node.where, "name", f"{name!r} cannot name a workflow", "use letters, digits, '.', '_' and '-'")
+    return name or "workflow"
+
+
+def _params(node: Node, problems: Problems) -> dict[str, Value]:
+    result: dict[str, Value] = {}
+    entries = fields.entries(node, "params", problems, "a mapping of names to values") or ()
+    for name, value in fields.named(entries, "params", problems, "a param").items():
+        check_value_templates(value, f"params.{name}", problems, expanded=False)
+        result[name] = fields.value(value)
+    return result
+
+
+def _environments(node: Node | None, problems: Problems) -> tuple[dict[str, Environment], tuple[str, ...]]:
+    """Return the environments that are right, and the names of all."""
+    if node is None:
+        return {}, ()
+    entries = fields.entries(node, "environments", problems, "a mapping of names to environments") or ()
+    named = fields.named(entries, "environments", problems, "an environment", dashes=True)
+    read = {name: read_environment(name, value, problems) for name, value in named.items()}
+    return {name: made for name, made in read.items() if made is not None}, tuple(entry.key.text for entry in entries)
+
+
+def _defaults(
+    node: Node, environments: tuple[str, ...], problems: Problems
+) -> tuple[str | None, tuple[tuple[str, Location], ...]]:
+    entries = fields.entries(node, "defaults", problems) or ()
+    found = fields.keys(entries, "defaults", problems, ("environment", "code"), _DEFAULTS_LATER)
+    environment = None
+    if "environment" in found:
+        environment = fields.text(found["environment"], "defaults.environment", problems, "an environment's name")
+        if environment is not None and environment not in environments:
+            hint = fields.near(environment, environments) or "declare it under `environments:`"
+            message = f"no environment {environment!r} is declared"
+            problems.add(found["environment"].where, "defaults.environment", message, hint)
+    code = []
+    if "code" in found:
+        for number, item in enumerate(fields.items(found["code"], "defaults.code", problems, "paths") or ()):
+            path = read_path(item, f"defaults.code.{number}", problems)
+            if path is not None:
+                code.append((path, item.where))
+    return environment, tuple(code)
+
+
+def _steps(node: Node | None, root: Node, defaults: Defaults, problems: Problems) -> dict[str, Step]:
+    if node is None:
+        problems.add(root.where, "steps", "the workflow has no steps", "declare one under `steps:`")
+        return {}
+    entries = fields.entries(node, "steps", problems, "a mapping of names to steps")
+    if entries is not None and not entries:
+        problems.add(node.where, "steps", "the workflow has no steps", "declare one")
+    named = fields.named(entries or (), "steps", problems, "a step", dashes=True)
+    read = {name: read_step(name, value, defaults, problems) for name, value in named.items()}
+    return {name: step for name, step in read.items() if step is not None}

@@ -1,0 +1,64 @@
+"""What a path in a workflow may be: relative to the workflow's folder, inside it, and printable."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from repro.workflow.template import Placeholder, Template
+
+STATE = ".repro"  # the project's own records and logs
+LOCK = "workflow.lock"  # beside workflow.yaml; a workflow of another name has a lock of that name
+
+_SLASHES = re.compile(r"/{2,}|(?:(?<=/)|^)\./+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_GLOB = re.compile(r"[*?[]")
+_CLEAN = re.compile(r"(?!/)(?:(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f]+(?:/|$))+")  # nothing to normalise or to refuse
+
+
+def normal(path: str) -> str:
+    """Return the one spelling of ``path``: no ``./``, no ``//``; a folder keeps its slash at the end."""
+    if _CLEAN.fullmatch(path):
+        return path
+    while (shorter := _SLASHES.sub(lambda found: "/" if found[0].startswith("//") else "", path)) != path:
+        path = shorter
+    return path.removesuffix(".") if path.endswith("/.") else path
+
+
+def mistake(path: str) -> tuple[str, str] | None:
+    """Return what is wrong with ``path`` and the fix, or None."""
+    if path.startswith("~/"):
+        return "'~' is not expanded here", "write it relative to the workflow's folder"
+    if _CLEAN.fullmatch(path):
+        return None
+    if not path:
+        return "the path is empty", "write a path relative to the workflow's folder"
+    if path.startswith("/"):
+        return "absolute paths are not allowed", "write it relative to the workflow's folder, so that it works anywhere"
+    if ".." in path.split("/"):
+        return "'..' leads out of the workflow's folder", "move the file below the folder, or link it there"
+    if _CONTROL.search(path):
+        return "the path has a control character in it", "rename the file"
+    return None
+
+
+def output_mistake(path: str, workflow_file: str) -> tuple[str, str] | None:
+    """Return what is wrong with ``path`` (normal) as an output and the fix, or None."""
+    bare = path.rstrip("/")
+    if bare in ("", "."):
+        return "the whole project cannot be an output", "name a file or folder in it"
+    if bare == STATE or bare.startswith(f"{STATE}/"):
+        return f"{STATE}/ belongs to repro", "choose another folder"
+    if bare in (workflow_file, LOCK, f"{posixpath.splitext(workflow_file)[0]}.lock"):
+        return f"this would overwrite {bare}", "choose another name"
+    return None
+
+
+def skeleton(template: Template) -> str:
+    """Return the path with a plain letter in the place of each placeholder, to check its form before any values."""
+    return "".join("x" if isinstance(part, Placeholder) else part for part in template.parts)
+
+
+def has_glob(template: Template) -> bool:
+    """Return whether the template's own text (not its values) holds ``*``, ``?`` or ``[``."""
+    return any(_GLOB.search(part) for part in template.parts if isinstance(part, str))
