@@ -1,0 +1,297 @@
+"""Unpacks a layer's tar into a folder of its own, as an overlay lower, trusting nothing that the tar says.
+
+Nothing outside the folder can be reached, whatever the tar holds, because every entry's parent must be a
+folder that this unpacking made itself, and no entry ever replaces another. Refused by name are therefore:
+
+- absolute names, ``..``, names with a component that is no file name;
+- entries below something that is no folder (a symbolic link above all), and a second entry of a name, folders
+  apart;
+- hard links to what this layer does not hold as a regular file;
+- character devices 0:0, which would be whiteouts, and whiteouts of nothing;
+- more entries or bytes than the limits allow.
+
+In form ``one`` device nodes cannot be made: they are left out. Attributes other than ``user.*`` and file
+capabilities are left out in every form, as are overlay's and our own. `repro.oci.store` notices by measuring
+again that such a layer cannot be written back from its folder, and keeps the tar.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
+
+from repro.errors import DataError, StoreError
+from repro.oci import inode, tar
+from repro.oci.compression import decompressed
+from repro.oci.model import LayerInfo
+from repro.oci.untar import TarEntry, TarReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+_AUFS: Final = b".wh..wh."  # names that AUFS kept for itself; Docker skips them too
+_OPEN_FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one layer may hold: ``entries``, and ``content`` in bytes of regular files."""
+
+    entries: int = 4_000_000
+    content: int = 1 << 42
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+def apply_tar(stream: BinaryIO, folder: Path, *, form: str, limits: Limits = DEFAULT_LIMITS) -> LayerInfo:
+    """Unpack the tar (or gzipped tar) in ``stream`` into ``folder``, which is empty; return what it was.
+
+    ``diff_id`` is the digest of the uncompressed stream. Owners and modes are set as `repro.oci.inode` keeps
+    them in ``form``. On error the folder holds a part: the caller removes it.
+
+    Raises:
+        DataError: the tar is broken or hostile; the entry is named.
+        StoreError: the file system refused.
+    """
+    reader = TarReader(decompressed(stream))
+    with _Unpacking(folder, reader, form, limits) as unpacking:
+        for entry in reader.entries():
+            unpacking.add(entry)
+        unpacking.finish()
+        return LayerInfo(diff_id=reader.digest(), size=reader.size, content=unpacking.content)
+
+
+class _Unpacking:
+    """A layer being unpacked. ``kinds`` tells for every name made so far what it is."""
+
+    def __init__(self, folder: Path, reader: TarReader, form: str, limits: Limits) -> None:
+        self.content = 0
+        self._reader = reader
+        self._form = form
+        self._limits = limits
+        self._count = 0
+        self._kinds: dict[bytes, bytes] = {}
+        self._folders: dict[bytes, TarEntry | None] = {b"": None}  # None: only implied by an entry in it
+        self._opaque: set[bytes] = set()
+        self._whiteouts: set[bytes] = set()
+        self._root = os.open(folder, _READ_FOLDER)
+        self._parent = (b"", self._root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_parent()
+        os.close(self._root)
+
+    def add(self, entry: TarEntry) -> None:
+        """Make one entry; DataError when it may not be."""
+        self._count += 1
+        if self._count > self._limits.entries:
+            raise DataError(f"the layer holds more than {self._limits.entries} entries", where=entry.shown)
+        path = _checked(entry)
+        if not path:
+            if entry.kind != tar.FOLDER:
+                raise DataError(f"{entry.shown}: the root of a layer must be a folder")
+            self._folders[b""] = entry
+            return
+        above, _, name = path.rpartition(b"/")
+        parts = path.split(b"/")
+        if any(part.startswith(_AUFS) and part != tar.OPAQUE_MARK for part in parts):
+            return
+        if any(part.startswith(tar.WHITEOUT) for part in parts[:-1]):
+            raise DataError(f"{entry.shown}: an entry below a whiteout")
+        try:
+            parent = self._open_parent(above, entry)
+            if name.startswith(tar.WHITEOUT):
+                self._hide(entry, above, name, parent)
+            else:
+                self._make(entry, path, name, parent)
+        except OSError as error:
+            raise StoreError(f"{entry.shown}: could not be unpacked", why=error.strerror) from error
+
+    def finish(self) -> None:
+        """Give the folders their attributes, the deepest first: their content is there, times stand still."""
+        self._close_parent()
+        for path in sorted(self._folders, reverse=True):
+            entry = self._folders[path]
+            try:
+                descriptor = os.open(path or b".", _READ_FOLDER, dir_fd=self._root)
+                try:
+                    self._dress_folder(descriptor, entry, path)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                shown = repr(os.fsdecode(path))
+                raise StoreError(f"{shown}: its attributes could not be set", why=error.strerror) from error
+
+    def _dress_folder(self, descriptor: int, entry: TarEntry | None, path: bytes) -> None:
+        if path in self._opaque:
+            inode.mark_opaque(descriptor)
+        if entry is not None:
+            self._dress(descriptor, entry)
+        else:
+            os.fchmod(descriptor, 0o755)
+        time = entry.mtime if entry is not None and path else 0  # the root's time is in no tar of ours
+        os.utime(descriptor, ns=(time, time))
+
+    def _dress(self, descriptor: int, entry: TarEntry) -> None:
+        """Set owner, attributes, mode of an open file or folder: in this order, chown clears set-id bits."""
+        inode.set_owner(descriptor, entry.uid, entry.gid, self._form)
+        for name, value in entry.attributes:
+            inode.set_tar_attribute(descriptor, name, value, self._form)
+        os.fchmod(descriptor, entry.mode)
+
+    def _open_parent(self, above: bytes, entry: TarEntry) -> int:
+        """Return a descriptor of the entry's parent, making folders that the tar only implies."""
+        known, descriptor = self._parent
+        if known == above:
+            return descriptor
+        if above not in self._folders:
+            made = b""
+            for part in above.split(b"/"):
+                made = made + b"/" + part if made else part
+                if made in self._folders:
+                    continue
+                if made in self._kinds:
+                    kind = "a symbolic link" if self._kinds[made] == tar.SYMLINK else "no folder"
+                    raise DataError(f"{entry.shown}: its parent /{os.fsdecode(made)} is {kind}")
+                self._unhide(made, folder=True)
+                os.mkdir(made, 0o700, dir_fd=self._root)
+                self._folders[made] = None
+        self._close_parent()
+        descriptor = os.open(above, _OPEN_FOLDER, dir_fd=self._root) if above else self._root
+        self._parent = (above, descriptor)
+        return descriptor
+
+    def _close_parent(self) -> None:
+        if self._parent[1] != self._root:
+            os.close(self._parent[1])
+        self._parent = (b"", self._root)
+
+    def _hide(self, entry: TarEntry, above: bytes, name: bytes, parent: int) -> None:
+        """Make a whiteout or an opaque mark (image-spec layer.md, "Whiteouts")."""
+        if name == tar.OPAQUE_MARK:
+            self._opaque.add(above)
+            return
+        hidden = name[len(tar.WHITEOUT) :]
+        if hidden in {b"", b".", b".."}:
+            raise DataError(f"{entry.shown}: a whiteout of nothing")
+        path = above + b"/" + hidden if above else hidden
+        if path in self._whiteouts:
+            return
+        self._whiteouts.add(path)
+        if path in self._folders:
+            self._opaque.add(path)  # deleted and made again in one layer: the new folder shows nothing old
+        elif path not in self._kinds:
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
+
+    def _unhide(self, path: bytes, *, folder: bool) -> None:
+        """Make way for an entry whose name this layer also marks as deleted; a new folder is then opaque."""
+        if path in self._whiteouts:
+            os.unlink(path, dir_fd=self._root)
+            if folder:
+                self._opaque.add(path)
+
+    def _make(self, entry: TarEntry, path: bytes, name: bytes, parent: int) -> None:
+        if path in self._folders:
+            if entry.kind != tar.FOLDER:
+                raise DataError(f"{entry.shown}: a second entry of this name, of another type")
+            self._folders[path] = entry
+            return
+        if path in self._kinds:
+            raise DataError(f"{entry.shown}: a second entry of this name")
+        if entry.kind == tar.FOLDER:
+            self._unhide(path, folder=True)
+            os.mkdir(name, 0o700, dir_fd=parent)
+            self._folders[path] = entry
+            return
+        self._unhide(path, folder=False)
+        if entry.kind == tar.FILE:
+            self._file(entry, name, parent)
+        elif entry.kind == tar.LINK:
+            self._link(entry, name, parent)
+        elif entry.kind == tar.SYMLINK:
+            self._symlink(entry, name, parent)
+        else:
+            self._node(entry, name, parent)
+        self._kinds[path] = tar.FILE if entry.kind == tar.LINK else entry.kind
+
+    def _file(self, entry: TarEntry, name: bytes, parent: int) -> None:
+        self.content += entry.size
+        if self.content > self._limits.content:
+            raise DataError(f"{entry.shown}: the layer holds more than {self._limits.content} bytes")
+        descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
+        try:
+            if entry.size:
+                self._reader.data(lambda piece: os.write(descriptor, piece))
+            self._dress(descriptor, entry)
+            os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(descriptor)
+
+    def _link(self, entry: TarEntry, name: bytes, parent: int) -> None:
+        target = _checked_name(entry.target, entry)
+        if self._kinds.get(target) != tar.FILE:
+            raise DataError(
+                f"{entry.shown}: a hard link to {os.fsdecode(entry.target)!r}",
+                why="that is no regular file of this layer",
+            )
+        os.link(target, name, src_dir_fd=self._root, dst_dir_fd=parent, follow_symlinks=False)
+
+    def _symlink(self, entry: TarEntry, name: bytes, parent: int) -> None:
+        if not entry.target:
+            raise DataError(f"{entry.shown}: a symbolic link to nothing")
+        os.symlink(entry.target, name, dir_fd=parent)
+        if self._form == inode.REAL and (entry.uid, entry.gid) != (0, 0):
+            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
+
+    def _node(self, entry: TarEntry, name: bytes, parent: int) -> None:
+        """Make a FIFO or, as root, a device."""
+        if entry.kind == tar.FIFO:
+            os.mkfifo(name, 0o600, dir_fd=parent)
+        else:
+            device = os.makedev(entry.major, entry.minor)
+            if entry.kind == tar.CHAR and device == 0:
+                raise DataError(f"{entry.shown}: a character device 0:0, which would be a whiteout")
+            if self._form == inode.ONE:
+                log.info("%s: a device node, left out", entry.shown)
+                return
+            kind = stat.S_IFCHR if entry.kind == tar.CHAR else stat.S_IFBLK
+            os.mknod(name, 0o600 | kind, device, dir_fd=parent)
+        if self._form == inode.REAL:
+            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        os.chmod(name, entry.mode, dir_fd=parent)  # made just now, in a folder of ours: no link
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent)
+
+
+def _checked(entry: TarEntry) -> bytes:
+    return _checked_name(entry.name, entry)
+
+
+def _checked_name(name: bytes, entry: TarEntry) -> bytes:
+    """Return ``name`` without ``.`` and doubled slashes, empty for the root; DataError if it may not be."""
+    if name.startswith(b"/"):
+        raise DataError(f"{entry.shown}: an absolute name", why=f"it names {os.fsdecode(name)!r}")
+    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
+    if b".." in parts:
+        raise DataError(f"{entry.shown}: a name that leads upwards", why=f"it names {os.fsdecode(name)!r}")
+    if not parts and not name:
+        raise DataError("a tar entry without a name")
+    if any(len(part) > 255 for part in parts) or len(name) > 4095:
+        raise DataError(f"{entry.shown}: a name longer than Linux takes")
+    if len(parts) > tar.DEEPEST:
+        raise DataError(f"{entry.shown}: more than {tar.DEEPEST} folders deep")
+    return b"/".join(parts)
