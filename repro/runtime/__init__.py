@@ -1,1 +1,1 @@
-"""Containers without daemon, root or setuid helper: namespaces, mounts, seccomp, pid 1. The only ctypes code."""
+"""Containers without daemon, root or setuid helper: namespaces, mounts, pid 1. The only ctypes code."""

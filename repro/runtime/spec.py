@@ -19,7 +19,7 @@ class Mode(Enum):
 
 
 class Network(Enum):
-    """``NONE``: an own namespace with lo alone. ``HOST``: the host's, with its resolv.conf, hosts and CA bundle."""
+    """``NONE``: an own namespace with lo alone. ``HOST``: the host's, with its resolver and CA bundle."""
 
     NONE = "none"
     HOST = "host"
@@ -34,7 +34,7 @@ class Privileges(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """A host file or folder, seen at ``target`` (an absolute container path; its mount point is made for it)."""
+    """A host file or folder, seen at ``target`` (an absolute container path; the mount point is made)."""
 
     source: Path
     target: str
@@ -56,7 +56,8 @@ class ContainerSpec:
 
     Attributes:
         lowers: unpacked layers on the host, lowest first; may be empty.
-        upper: writable folder on the host that takes the changes (overlay upperdir). It may hold files already.
+        upper: writable folder on the host that takes the changes (overlay upperdir). It may hold files already;
+            its own mode and owner are those of the container's ``/``.
         work: empty folder on the same file system as ``upper`` (overlay workdir).
         argv: the command, found by the container's PATH in ``env`` when it has no slash.
         env: the whole environment; nothing comes in from the host.
@@ -92,10 +93,11 @@ class ContainerSpec:
 class ContainerResult:
     """How a container ended.
 
-    ``exit_status`` as Docker's: the command's own; 126 it cannot be executed; 127 it was not found; 128+n killed
-    by signal n. Times in seconds; ``max_rss`` in bytes, the largest of one process. ``made`` are the mount points
-    (container paths) that had to be made in ``upper`` because the image's own links or opaque folders hid ours:
-    the caller removes them from what it keeps.
+    ``exit_status`` as Docker's: the command's own; 126 it cannot be executed; 127 it was not found; 128+n
+    killed by signal n. Times in seconds; ``max_rss`` in bytes, the largest of one process (small commands show
+    some 11 MiB, the launcher's own before exec). ``made`` are the mount points (container paths, parents first)
+    that had to be made in ``upper`` because the image's own links or opaque folders hid ours: the caller removes
+    them from what it keeps.
     """
 
     exit_status: int
