@@ -1,0 +1,323 @@
+"""Downloads, kept by digest: fetched once, verified each time they are asked for.
+
+::
+
+    <root>/sha256/<first two hex digits>/<hex>    a whole file, mode 0444, mtime 0
+    <root>/tmp/<hex>.part                         a download under way, flocked by whoever writes it
+
+A file enters under its digest by rename, after its bytes were hashed while they came. `Downloads.fetch`
+hashes what is already there again (over 1 GB a second), so a file damaged on disk is replaced, and who calls
+it before use has the right bytes. A ``.part`` whose writer failed or died is continued by the next fetch of
+that file, in any process, and removed by a fetch of others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repro.data.transports import NotThereError, Transports
+from repro.digest import CHUNK, Digest
+from repro.errors import CorruptError, FetchError, Interrupted, StoreError
+from repro.events import Progress
+from repro.files import fsync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from repro.events import Sink
+
+PARALLEL = 8
+_NAMED_FAILURES = 20  # a message names this many files, then counts
+_MOVED_ON = (
+    "the mirror has moved on to newer versions: name a mirror that keeps old ones "
+    "(`mirror:` or REPRO_APT_MIRROR), or remove the entry from workflow.lock and run `repro lock`"
+)
+_NO_NETWORK = "run it once where the network can be reached: everything fetched is kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to have: ``name`` is for people, ``size`` in bytes, ``urls`` are tried in order."""
+
+    name: str
+    digest: Digest
+    size: int
+    urls: tuple[str, ...]
+
+
+class Downloads:
+    """A cache of downloads below ``root``, made when first written to; processes may share it."""
+
+    def __init__(self, root: Path, transports: Transports | None = None) -> None:
+        self.root = root
+        self._transports = transports if transports is not None else Transports({})
+
+    def path(self, digest: Digest) -> Path:
+        """Return where the file with ``digest`` lies, or would."""
+        return self.root / "sha256" / digest.hex[:2] / digest.hex
+
+    def has(self, digest: Digest) -> bool:
+        """Return whether the file is there; its bytes are not looked at (`fetch` and `read` do)."""
+        return self.path(digest).is_file()
+
+    def read(self, digest: Digest) -> bytes:
+        """Return the bytes of a cached file; CorruptError where they are not those of ``digest``."""
+        data = self.path(digest).read_bytes()
+        if Digest.of(data) != digest:
+            raise CorruptError(f"the cached download {digest} is damaged", hint=f"remove {self.path(digest)}")
+        return data
+
+    def add_bytes(self, data: bytes) -> Digest:
+        """Keep ``data`` and return its digest; idempotent."""
+        digest = Digest.of(data)
+        if not self._intact(digest, len(data)):
+            with self._part(digest) as part:
+                if part is not None:
+                    part.restart()
+                    part.write(data)
+                    self._keep(part, digest)
+        return digest
+
+    def fetch(self, wanted: Sequence[Wanted], *, sink: Sink, what: str, offline: bool = False) -> None:
+        """Have every file of ``wanted`` in the cache, each verified by size and digest.
+
+        Args:
+            wanted: files, downloaded `PARALLEL` at a time where they are not there or are damaged.
+            sink: is told the progress in bytes, as ``what``.
+            what: what the files are, for people: ``packages of align``.
+            offline: use no network: a missing file is a failure.
+
+        Raises:
+            FetchError: names every file that could not be had, and why. All others are in the cache then.
+        """
+        files = {item.digest: item for item in wanted}
+        self._sweep({digest.hex for digest in files})
+        progress = _Counter(sink, what, sum(item.size for item in files.values()))
+        stop = threading.Event()
+        failures: list[tuple[Wanted, FetchError]] = []
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
+            tasks = {
+                pool.submit(self._have, item, progress, stop, offline=offline): item
+                for item in files.values()
+            }
+            try:
+                for task in as_completed(tasks):
+                    try:
+                        task.result()
+                    except FetchError as error:
+                        failures.append((tasks[task], error))
+                    except OSError as error:
+                        raise StoreError(
+                            f"downloads cannot be kept in {self.root}", why=str(error)
+                        ) from error
+            except BaseException:
+                stop.set()  # downloads under way notice it at their next bytes
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        if failures:
+            raise _failure(failures, len(files), what, offline=offline)
+
+    def _have(self, item: Wanted, progress: _Counter, stop: threading.Event, *, offline: bool) -> None:
+        """Have one file; FetchError with the reason of the last address tried."""
+        if self._intact(item.digest, item.size):
+            progress.add(item.size)
+            return
+        if offline:
+            raise FetchError(item.name, why="not in the cache")
+        with self._part(item.digest, progress, stop) as part:
+            if part is None:  # another process had it in the meantime
+                progress.add(item.size)
+                return
+            if (
+                part.tell() == item.size and part.digest() == item.digest
+            ):  # its writer died just before the end
+                self._keep(part, item.digest)
+                return
+            error = FetchError(item.name, why="no address is known for it")
+            for url in item.urls:
+                try:
+                    self._download(url, item, part)
+                except FetchError as reason:
+                    error = reason
+                else:
+                    self._keep(part, item.digest)
+                    return
+            raise error
+
+    def _download(self, url: str, item: Wanted, part: _Part) -> None:
+        """Fill ``part`` from ``url``; FetchError where the bytes are not the right ones."""
+        resumed = part.tell() > 0
+        self._transports.download(url, part, size=item.size)
+        if part.digest() != item.digest and resumed:
+            part.restart()  # the beginning, from an earlier process or address, may have been the wrong part
+            self._transports.download(url, part, size=item.size)
+        if part.digest() != item.digest:
+            found = part.digest()
+            part.restart()
+            raise FetchError(item.name, why=f"other bytes than locked came: {found} instead of {item.digest}")
+
+    def _intact(self, digest: Digest, size: int) -> bool:
+        """Return whether the cached file has the right bytes; a damaged one is removed."""
+        path = self.path(digest)
+        try:
+            if os.stat(path).st_size == size and Digest.of_file(path) == digest:
+                return True
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StoreError(f"the cached download {path} cannot be read", why=error.strerror) from error
+        return False
+
+    @contextlib.contextmanager
+    def _part(
+        self, digest: Digest, progress: _Counter | None = None, stop: threading.Event | None = None
+    ) -> Iterator[_Part | None]:
+        """Give the one ``.part`` file for ``digest``, locked; None where another process finished the file.
+
+        Only the holder of the lock renames or removes the name, so nobody loses a file under his hands.
+        """
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = folder / f"{digest.hex}.part"
+        while True:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink and not _renamed(descriptor, name):
+                break
+            os.close(descriptor)  # while we waited, its writer renamed it into place or gave up
+        part = _Part(descriptor, name, progress, stop)
+        try:
+            yield None if self.has(digest) else part
+        finally:
+            if not part.kept and (part.tell() == 0 or self.has(digest)):
+                os.unlink(name)
+            os.close(descriptor)
+
+    def _keep(self, part: _Part, digest: Digest) -> None:
+        """Give a whole part its final name."""
+        target = self.path(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.fchmod(part.descriptor, 0o444)
+        os.utime(
+            part.descriptor, (0, 0)
+        )  # hard-linked into a build context, it must look the same everywhere
+        os.fsync(part.descriptor)
+        os.rename(part.path, target)
+        part.kept = True
+        fsync_folder(target.parent)
+
+    def _sweep(self, keep: Iterable[str]) -> None:
+        """Remove parts that dead processes left, those aside that are wanted now."""
+        kept = {f"{hexadecimal}.part" for hexadecimal in keep}
+        for path in sorted((self.root / "tmp").glob("*.part")):
+            if path.name in kept:
+                continue
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
+                finally:
+                    os.close(descriptor)
+
+
+def _renamed(descriptor: int, name: Path) -> bool:
+    """Return whether ``name`` no longer leads to the open file."""
+    try:
+        return not os.path.samestat(os.fstat(descriptor), os.stat(name))
+    except FileNotFoundError:
+        return True
+
+
+class _Part:
+    """A file that hashes what is written to it; what a dead process left in it counts as written."""
+
+    def __init__(
+        self, descriptor: int, path: Path, progress: _Counter | None, stop: threading.Event | None
+    ) -> None:
+        self.descriptor = descriptor
+        self.path = path
+        self.kept = False
+        self._progress = progress
+        self._stop = stop
+        self._hash = hashlib.sha256()
+        self._size = 0
+        while piece := os.pread(descriptor, CHUNK, self._size):
+            self._count(piece)
+
+    def write(self, data: bytes) -> None:
+        if self._stop is not None and self._stop.is_set():
+            raise Interrupted("the download was stopped")
+        view = memoryview(data)
+        offset = self._size
+        while view:
+            written = os.pwrite(self.descriptor, view, offset)
+            view, offset = view[written:], offset + written
+        self._count(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def digest(self) -> Digest:
+        return Digest(self._hash.hexdigest())
+
+    def restart(self) -> None:
+        os.ftruncate(self.descriptor, 0)
+        if self._progress is not None:
+            self._progress.add(-self._size)
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def _count(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._size += len(data)
+        if self._progress is not None:
+            self._progress.add(len(data))
+
+
+class _Counter:
+    """Adds up bytes from many threads and tells the sink at each further percent."""
+
+    def __init__(self, sink: Sink, what: str, total: int) -> None:
+        self._sink = sink
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._told = -1
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            percent = self._done * 100 // self._total if self._total else 100
+            if percent <= self._told:
+                return
+            self._told = percent
+            self._sink(Progress(self._what, self._done, self._total, "bytes"))
+
+
+def _failure(
+    failures: list[tuple[Wanted, FetchError]], total: int, what: str, *, offline: bool
+) -> FetchError:
+    """Return one error that names every file that could not be had."""
+    failures.sort(key=lambda failure: failure[0].name)
+    lines = [f"{item.name}: {error.why or error.message}" for item, error in failures[:_NAMED_FAILURES]]
+    if len(failures) > _NAMED_FAILURES:
+        lines.append(f"and {len(failures) - _NAMED_FAILURES} more")
+    hint = next((error.hint for _, error in failures if error.hint), None)
+    if offline:
+        hint = _NO_NETWORK
+    elif all(isinstance(error, NotThereError) for _, error in failures):
+        hint = _MOVED_ON
+    return FetchError(
+        f"{len(failures)} of {total} files could not be had ({what})", why="\n       ".join(lines), hint=hint
+    )

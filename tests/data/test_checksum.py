@@ -1,0 +1,206 @@
+"""Digests of files and folders, and the cache that must never believe a file that may have been written since."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from repro.data.checksum import StatCache, signature, walk
+from repro.digest import Digest
+from repro.errors import DataError
+
+LATER = 3_600 * 10**9  # an hour in ns: files made now are old then
+
+
+def later() -> int:
+    """Return a time at which files made now are clearly old."""
+    return time.time_ns() + LATER
+
+
+def make_tree(root, files):
+    """Write the files below ``root``."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_digest_and_size_are_those_of_the_bytes(tmp_path):
+    """A file's digest is the sha256 of its bytes, as sha256sum prints it."""
+    (tmp_path / "a").write_bytes(b"abc")
+    assert (Digest.of(b"abc"), 3) == StatCache(tmp_path / "cache").digest_file(tmp_path / "a")
+
+
+def test_old_file_is_not_read_twice(tmp_path):
+    """A file that was old when it was hashed is answered from the cache, also by a later process."""
+    (tmp_path / "a").write_bytes(b"abc")
+    first = StatCache(tmp_path / "cache", now_ns=later)
+    first.digest_file(tmp_path / "a")
+    first.save()
+    second = StatCache(tmp_path / "cache", now_ns=later)
+    second.load()
+    os.chmod(tmp_path / "cache", 0o600)
+    assert second._remembered(str(tmp_path / "a")) == (Digest.of(b"abc"), 3)
+
+
+def test_racy_entry_is_never_trusted(tmp_path):
+    """A file hashed right after it was written is read again: another write may leave every stamp as it was."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    cache = StatCache(tmp_path / "cache")
+    before = path.stat()
+    cache.digest_file(path)
+    path.write_bytes(b"new")  # same size, same inode
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert Digest.of(b"new") == cache.digest_file(path)[0]
+    assert cache._remembered(str(path)) is None
+
+
+@pytest.mark.parametrize("change", ["content", "mtime", "replaced"])
+def test_change_is_seen(tmp_path, change):
+    """A remembered digest is dropped once content, times or inode of the file differ."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    cache = StatCache(tmp_path / "cache", now_ns=later)
+    cache.digest_file(path)
+    if change == "content":
+        path.write_bytes(b"longer")
+    elif change == "mtime":
+        os.utime(path, ns=(1, 1))
+    else:
+        (tmp_path / "b").write_bytes(b"new")
+        os.rename(tmp_path / "b", path)
+    assert cache._remembered(str(path)) is None
+    assert Digest.of(path.read_bytes()) == cache.digest_file(path)[0]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "entries": {"a": [1]}}', "\x00"])
+def test_damaged_cache_counts_as_empty(tmp_path, text):
+    """Whatever is in the cache's file, digests stay right."""
+    (tmp_path / "cache").write_text(text)
+    (tmp_path / "a").write_bytes(b"abc")
+    cache = StatCache(tmp_path / "cache")
+    cache.load()
+    assert Digest.of(b"abc") == cache.digest_file(tmp_path / "a")[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "is missing"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (os.mkfifo, "is no regular file"),
+    ],
+)
+def test_what_is_no_file_is_an_error_that_names_it(tmp_path, make, message):
+    """A missing file, a folder and a pipe are told apart, and none of them hangs."""
+    make(tmp_path / "a")
+    with pytest.raises(DataError, match=message) as caught:
+        StatCache(tmp_path / "cache").digest_file(tmp_path / "a")
+    assert str(tmp_path / "a") in str(caught.value)
+
+
+def test_link_stands_for_its_target(tmp_path):
+    """An input that is a symbolic link has the digest of the bytes that it leads to."""
+    (tmp_path / "real").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("real")
+    record = StatCache(tmp_path / "cache").record(tmp_path, "link")
+    assert ("link", Digest.of(b"abc"), 3, False) == (record.path, record.digest, record.size, record.folder)
+
+
+def test_many_files_in_order(tmp_path):
+    """Files hashed in parallel come back in the order in which they were asked for."""
+    names = [f"f{number}" for number in range(20)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes([number]) * (1 << 19))
+    records = StatCache(tmp_path / "cache").records(tmp_path, names)
+    assert [Digest.of_file(tmp_path / name) for name in names] == [record.digest for record in records]
+
+
+def test_folder_digest_ignores_times_and_place(tmp_path):
+    """The same tree elsewhere, made in another order at another time, has the same digest."""
+    one = make_tree(tmp_path / "one", {"a": "1", "b/c": "2"})
+    two = make_tree(tmp_path / "two", {"b/c": "2", "a": "1"})
+    os.utime(two / "a", ns=(1, 1))
+    cache = StatCache(tmp_path / "cache")
+    assert cache.digest_folder(one) == cache.digest_folder(two)
+    assert 2 == cache.digest_folder(one)[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "a").write_text("x"),
+        lambda root: (root / "a").chmod(0o755),
+        lambda root: os.rename(root / "a", root / "z"),
+        lambda root: (root / "empty").mkdir(),
+        lambda root: ((root / "a").unlink(), (root / "a").symlink_to("b/c")),
+        lambda root: (root / "b" / "more").touch(),
+    ],
+    ids=["content", "executable", "name", "empty folder", "link", "new file"],
+)
+def test_folder_digest_sees(tmp_path, change):
+    """Contents, executable bits, names, kinds, links and empty folders all count."""
+    root = make_tree(tmp_path / "tree", {"a": "1", "b/c": "1"})
+    cache = StatCache(tmp_path / "cache")
+    before = cache.digest_folder(root), signature(root, folder=True)
+    change(root)
+    assert before[0] != cache.digest_folder(root)
+
+
+def test_folder_signature_sees_a_rewrite(tmp_path):
+    """The stamps of a folder differ once a file deep in it was written again."""
+    root = make_tree(tmp_path / "tree", {"a": "1", "b/c": "1"})
+    before = signature(root, folder=True)
+    (root / "b/c").write_text("22")
+    assert before != signature(root, folder=True)
+
+
+def test_names_of_any_bytes(tmp_path):
+    """File names that are no UTF-8 have a digest, each its own."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    digests = set()
+    for name in (b"\xff", b"\xfe", "\u00ff".encode()):
+        path = os.fsencode(root) + b"/" + name
+        with open(path, "wb"):
+            pass
+        digests.add(StatCache(tmp_path / "cache").digest_folder(root)[0])
+        os.unlink(path)
+    assert 3 == len(digests)
+
+
+def test_socket_in_a_folder_is_refused(tmp_path):
+    """A folder that holds a pipe is no data, and the error names it."""
+    root = make_tree(tmp_path / "tree", {"a": "1"})
+    os.mkfifo(root / "pipe")
+    with pytest.raises(DataError, match="pipe is no file, folder or link"):
+        walk(root)
+
+
+NAMES = st.text("ab/\u00e9 ", min_size=1, max_size=6).filter(lambda name: name.strip("/ ") == name and "//" not in name)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(trees=st.lists(st.dictionaries(NAMES, st.text(max_size=3), max_size=4), min_size=2, max_size=2))
+def test_folder_digests_are_equal_only_for_equal_trees(tmp_path_factory, trees):
+    """Two trees have one digest if, and only if, they hold the same."""
+    roots = []
+    for tree in trees:
+        root = tmp_path_factory.mktemp("tree")
+        for name, text in tree.items():
+            path = root / name
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            except OSError:
+                return  # "a" and "a/b" cannot both be files
+        roots.append(root)
+    cache = StatCache(roots[0].parent / "cache")
+    digests = [cache.digest_folder(root)[0] for root in roots]
+    assert (trees[0] == trees[1]) == (digests[0] == digests[1])
