@@ -1,0 +1,268 @@
+"""COPY, rule by rule."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from repro.build.context import MappingContext
+from repro.errors import BuildError, DockerfileError
+from tests.build.conftest import EPOCH
+
+FILES = ("a.txt", "b.txt", "dir/x", "dir/sub/y", "dir/sub/z.txt", "other/w", "with blank")
+
+
+@pytest.fixture
+def filled(shop):
+    """A context with files whose content is their path."""
+    for path in FILES:
+        file = shop.context / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(path)
+        file.chmod(0o640 if path == "b.txt" else 0o644)
+    for folder in ("dir", "dir/sub", "other"):
+        (shop.context / folder).chmod(0o755)
+    os.symlink("x", shop.context / "dir/link")
+    os.symlink("a.txt", shop.context / "to-a")
+    os.symlink("dir", shop.context / "to-dir")
+    os.symlink("/etc/passwd", shop.context / "outside")
+    return shop
+
+
+def files_of(view, folder: str) -> list[str]:
+    """Return the paths of all files and links below ``folder``; a link with its target."""
+    out: list[str] = []
+    for name in view.listdir(folder):
+        entry = view.entry(f"{folder}/{name}")
+        if entry.kind == "folder":
+            out.extend(files_of(view, f"{folder}/{name}"))
+        else:
+            out.append(f"{folder}/{name}" + (f" -> {entry.target}" if entry.kind == "link" else ""))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("copy", "expected"),
+    [
+        ("a.txt /t/", ["/t/a.txt"]),
+        ("a.txt /t/new", ["/t/new"]),
+        ("./a.txt /t/", ["/t/a.txt"]),
+        ("/a.txt /t/", ["/t/a.txt"]),
+        ("../../a.txt /t/", ["/t/a.txt"]),
+        ("a.txt b.txt /t/", ["/t/a.txt", "/t/b.txt"]),
+        ("*.txt /t/", ["/t/a.txt", "/t/b.txt"]),
+        ("[ab].txt /t/", ["/t/a.txt", "/t/b.txt"]),
+        ("?.txt /t/", ["/t/a.txt", "/t/b.txt"]),
+        ("dir /t", ["/t/link -> x", "/t/sub/y", "/t/sub/z.txt", "/t/x"]),
+        ("dir/ /t/", ["/t/link -> x", "/t/sub/y", "/t/sub/z.txt", "/t/x"]),
+        ("dir/sub other /t/", ["/t/w", "/t/y", "/t/z.txt"]),
+        ("dir/*/z.txt /t/", ["/t/z.txt"]),
+        ("d*/s* /t/", ["/t/y", "/t/z.txt"]),
+        ("to-a /t/", ["/t/to-a"]),
+        ("to-dir /t/", ["/t/link -> x", "/t/sub/y", "/t/sub/z.txt", "/t/x"]),
+        ("to-dir/x /t/", ["/t/x"]),
+        ('["with blank", "/t/"]', ["/t/with blank"]),
+        ("a.txt none*.txt /t/", ["/t/a.txt"]),
+        ("<<one <<two a.txt /t/\n1\none\n2\ntwo", ["/t/a.txt", "/t/one", "/t/two"]),
+        ("<<one /t/name\n1\none", ["/t/name"]),
+        ("$SOURCE /t/${NAME:-named}", ["/t/named"]),
+    ],
+)
+def test_sources_go_where_docker_puts_them(filled, copy, expected):
+    """Files, folders, patterns, links and heredocs against one destination."""
+    result = filled.build(f"FROM base\nARG SOURCE=a.txt\nCOPY {copy}\n")
+    assert expected == files_of(filled.view(result), "/t")
+
+
+@pytest.mark.parametrize(
+    ("copy", "path"),
+    [
+        ("a.txt /usr/bin", "/usr/bin/a.txt"),  # an existing folder
+        ("a.txt /bin", "/usr/bin/a.txt"),  # a link to a folder
+        ("a.txt /bin/b", "/usr/bin/b"),  # below a link
+        ("a.txt .", "/usr/a.txt"),
+        ("a.txt sub/", "/usr/sub/a.txt"),
+        ("a.txt ../tmp/", "/tmp/a.txt"),
+        ("a.txt here", "/usr/here"),
+        ("dir/sub /lib", "/usr/lib/y"),
+    ],
+)
+def test_destinations_are_resolved_inside_the_image(filled, copy, path):
+    """Relative to WORKDIR, links followed inside the root, and the link itself stays."""
+    result = filled.build(f"FROM base\nWORKDIR /usr\nCOPY {copy}\n")
+    assert filled.view(result).entry(path) is not None
+    assert "link" == filled.view(result).entry("/bin").kind
+
+
+def test_a_link_of_the_image_never_leads_out_of_it(filled, tmp_path):
+    """An absolute link in the image is followed inside the image, not on the host."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    result = filled.build(
+        f"FROM base\nRUN ln -s {outside} /way-out && ln -s ../../../../.. /up\nCOPY a.txt /way-out/\nCOPY a.txt /up/etc/\n"
+    )
+    assert [] == os.listdir(outside)
+    assert "a.txt" == filled.read(result, f"{outside}/a.txt")
+    assert "a.txt" == filled.read(result, "/etc/a.txt")
+
+
+@pytest.mark.parametrize(
+    ("copy", "message", "column", "hint"),
+    [
+        ("c.txt /t/", "'c.txt' does not exist", 6, "did you mean"),
+        ("dir/sub/q /t/", "'dir/sub/q' does not exist", 6, None),
+        ("a.txt b.txt /t", "needs a folder as destination", 18, "/t/"),
+        ("outside /t", "a link to '/etc/passwd', which does not exist", 6, None),
+        ("dir /etc/passwd", "is a file in the image, not a folder", 1, None),
+        ("a.txt /etc/passwd/x", "is a file in the image, not a folder", 1, None),
+        ("--chown=bob a.txt /t", "no user 'bob'", 6, "number"),
+        ("--chmod=u+x a.txt /t", "not supported by this version", 6, "octal"),
+        ("--parents a.txt /t", "not supported by this version", 1, None),
+        ("--from=nowhere a.txt /t", "no image nowhere", 1, None),
+        ("--from=5 a.txt /t", "no stage '5'", 6, None),
+    ],
+)
+def test_what_cannot_be_copied_is_a_located_error(filled, copy, message, column, hint):
+    """The error points at the word and says what would be right."""
+    with pytest.raises(Exception, match=message) as caught:
+        filled.build(f"FROM base\nCOPY {copy}\n")
+    assert f"Dockerfile:2:{column}" == str(caught.value.where)
+    assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_a_folder_is_not_replaced_by_a_file(filled):
+    """Nor a file of the image by a folder below it."""
+    with pytest.raises(BuildError, match="/t/sub is a folder"):
+        filled.build(
+            "FROM base\nCOPY dir /t\nCOPY <<sub /u/sub\nx\nsub\nCOPY --from=base /etc/passwd /t/passwd\nRUN true\nCOPY <<sub /t/\nx\nsub\n"
+        )
+
+
+def test_modes_are_kept_and_owners_become_root(filled):
+    """A file's mode comes over whatever the umask, the context's owner does not."""
+    (filled.context / "a.txt").chmod(0o4711)
+    old = os.umask(0o077)
+    try:
+        result = filled.build("FROM base\nCOPY a.txt b.txt /t/\nCOPY <<doc /t/\nx\ndoc\n")
+    finally:
+        os.umask(old)
+    view = filled.view(result)
+    found = {
+        name: (stat.S_IMODE(view.entry(f"/t/{name}").stat.st_mode), view.entry(f"/t/{name}").uid)
+        for name in view.listdir("/t")
+    }
+    assert {"a.txt": (0o4711, 0), "b.txt": (0o640, 0), "doc": (0o644, 0)} == found
+    assert 0o755 == stat.S_IMODE(view.entry("/t").stat.st_mode)
+
+
+@pytest.mark.parametrize(
+    ("chown", "expected"),
+    [("ada", (1000, 1001)), ("ada:lab", (1000, 2000)), ("7", (7, 7)), ("7:lab", (7, 2000)), ("$WHO", (1000, 1001))],
+)
+def test_chown_and_chmod_apply_to_all_that_is_made(filled, chown, expected):
+    """Names are the image's; files, folders and made parents get the owner."""
+    result = filled.build(f"FROM base\nENV WHO=ada\nCOPY --chown={chown} --chmod=0700 dir /made/t\n")
+    view = filled.view(result)
+    for path in ("/made", "/made/t", "/made/t/x", "/made/t/sub"):
+        assert expected == (view.entry(path).uid, view.entry(path).gid), path
+    assert 0o700 == stat.S_IMODE(view.entry("/made/t/x").stat.st_mode)
+
+
+def test_folders_of_the_image_keep_their_mode_owner_and_time(filled):
+    """Copying into /tmp does not change /tmp, as an overlay's copy-up would not."""
+    result = filled.build("FROM base\nCOPY --chown=ada a.txt /tmp/\nCOPY dir /home\n")
+    view = filled.view(result)
+    assert (0o1777, 0) == (stat.S_IMODE(view.entry("/tmp").stat.st_mode), view.entry("/tmp").uid)
+    assert ["ada", "link", "sub", "x"] == view.listdir("/home")
+
+
+def test_times_are_kept_and_clamped_to_the_epoch(filled):
+    """An old file keeps its time in whole seconds, a new one gets the epoch."""
+    os.utime(filled.context / "a.txt", ns=(0, 1_000_000_000_900_000_000))
+    result = filled.build("FROM base\nCOPY a.txt b.txt /t/\n")
+    view = filled.view(result)
+    assert 1_000_000_000 * 10**9 == view.entry("/t/a.txt").stat.st_mtime_ns
+    assert view.entry("/t/b.txt").stat.st_mtime_ns == EPOCH * 10**9
+
+
+def test_a_stage_is_copied_with_owners_links_and_hard_links(filled):
+    """COPY --from keeps what the layers have."""
+    result = filled.build(
+        "FROM base AS one\nRUN mkdir -p /d/e && echo x > /d/f && ln /d/f /d/e/same && ln -s f /d/l && mkfifo /d/p && "
+        "chmod 0000 /d/f && chmod 0555 /d/e\nCOPY --chown=ada b.txt /d/mine\n"
+        "FROM scratch\nCOPY --from=one /d /t\nCOPY --from=0 /bin/sh /t/\n"
+    )
+    view = filled.view(result)
+    assert ["/t/e/same", "/t/f", "/t/l -> f", "/t/mine", "/t/p", "/t/sh"] == files_of(view, "/t")
+    assert view.entry("/t/f").stat.st_ino == view.entry("/t/e/same").stat.st_ino
+    assert 1000 == view.entry("/t/mine").uid
+    assert (0o000, 0o555) == tuple(stat.S_IMODE(view.entry(path).stat.st_mode) for path in ("/t/f", "/t/e"))
+    assert "fifo" == view.entry("/t/p").kind
+
+
+def test_a_file_replaces_what_lower_layers_and_earlier_sources_have(filled):
+    """The last one wins, also over a link."""
+    result = filled.build(
+        "FROM base\nRUN ln -s nowhere /l\nCOPY a.txt /etc/passwd\nCOPY dir other <<x /t/\nfrom the heredoc\nx\nCOPY dir/sub /t\n"
+    )
+    assert "a.txt" == filled.read(result, "/etc/passwd")
+    assert "from the heredoc\n" == filled.read(result, "/t/x")
+
+
+def test_dockerignore_hides_files_from_copy(filled):
+    """Ignored files are not copied; naming one is an error that says why; a ! line brings one back."""
+    (filled.context / ".dockerignore").write_text("*\n!dir/sub/y\n!a.txt\n")
+    result = filled.build("FROM base\nCOPY . /t/\n")
+    assert ["/t/a.txt", "/t/dir/sub/y"] == files_of(filled.view(result), "/t")
+    with pytest.raises(DockerfileError) as caught:
+        filled.build("FROM base\nCOPY b.txt /t/\n")
+    assert ".dockerignore" in (caught.value.hint or "")
+
+
+def test_a_pattern_that_matches_nothing_is_told(filled):
+    """Docker copies nothing and says nothing; we say it."""
+    filled.build("FROM base\nCOPY no*.file /t/\n")
+    assert any("no file matches no*.file" in getattr(event, "text", "") for event in filled.events)
+
+
+def test_heredocs_expand_unless_quoted(filled):
+    """Variables go in, quotes around the name keep them."""
+    result = filled.build("FROM base\nENV A=value\nCOPY <<x <<'y' <<-z /t/\n$A ${B:-b}\nx\n$A\ny\n\ttab $A\n\tz\n")
+    assert ["value b\n", "$A\n", "tab value\n"] == [filled.read(result, f"/t/{name}") for name in "xyz"]
+
+
+def test_a_plain_add_is_a_copy_and_the_rest_is_refused(filled):
+    """Addresses and archives come with a later version."""
+    result = filled.build("FROM base\nADD a.txt dir /t/\n")
+    assert "a.txt" == filled.read(result, "/t/a.txt")
+    for source in ("https://example.org/x", "git@example.org:x.git", "x.tar.gz"):
+        with pytest.raises(DockerfileError, match="not supported by this version"):
+            filled.build(f"FROM base\nADD {source} /t/\n")
+
+
+def test_a_made_up_context_has_files_and_folders_by_name(shop, tmp_path):
+    """A mapping of names to host paths works for COPY and for mounts."""
+    (tmp_path / "debs").mkdir()
+    (tmp_path / "debs/p.deb").write_text("p")
+    (tmp_path / "script").write_text("s")
+    context = MappingContext({"apt": tmp_path / "debs", "bin/script": tmp_path / "script"})
+    result = shop.build(
+        "FROM base\nCOPY . /all\nCOPY apt/*.deb bin /t/\nRUN --mount=source=apt,target=/m cat /m/p.deb > /t/seen\n"
+        "RUN --mount=target=/m cat /m/bin/script > /t/whole\n",
+        context=context,
+    )
+    view = shop.view(result)
+    assert ["/all/apt/p.deb", "/all/bin/script"] == files_of(view, "/all")
+    assert ["/t/p.deb", "/t/script", "/t/seen", "/t/whole"] == files_of(view, "/t")
+
+
+def test_names_need_not_be_utf8(shop):
+    """A file name of any bytes is copied and found again in the cache."""
+    name = os.fsdecode(b"caf\xe9 \n x")
+    (shop.context / "d").mkdir()
+    (shop.context / "d" / name).write_text("x")
+    result = shop.build("FROM base\nCOPY d /t\n")
+    assert [name] == shop.view(result).listdir("/t")
+    assert 1 == shop.build("FROM base\nCOPY d /t\n").cached
