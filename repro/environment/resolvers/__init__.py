@@ -1,1 +1,1 @@
-"""One module per source of software: how its declarations resolve to hashes, and how locked bytes are had again."""
+"""How each source of software resolves declarations to hashes, and how locked bytes are had again."""

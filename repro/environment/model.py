@@ -1,0 +1,102 @@
+"""What environments resolved to, as values: the entries of ``workflow.lock``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from repro.digest import Digest
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Package:
+    """One locked ``.deb``: enough to find it on any mirror and to know it when it comes.
+
+    ``path`` is its path below the archive's root (``pool/main/s/samtools/…``), ``archive`` the label of the
+    suite whose index named it (``debian/bookworm``), ``size`` in bytes. No host anywhere.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    digest: Digest
+    size: int
+    path: str
+    archive: str
+
+    @property
+    def file_name(self) -> str:
+        """The last part of ``path``, as the archive spells it."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Release:
+    """One suite as it stood when locked: ``date`` and ``digest`` are its InRelease's."""
+
+    label: str
+    suite: str
+    codename: str
+    date: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLock:
+    """A base made from the archive: the ``.deb`` files it consists of; ``epoch`` in seconds since 1970.
+
+    Its lists are kept sorted: two locks of the same things are equal.
+    """
+
+    name: str
+    epoch: int
+    releases: tuple[Release, ...]
+    packages: tuple[Package, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "releases", tuple(sorted(self.releases)))
+        object.__setattr__(self, "packages", tuple(sorted(self.packages)))
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentLock:
+    """An environment: the ``.deb`` files that its ``apt`` names add to ``base``, and the images made of them.
+
+    ``origin`` is the checksum of what was resolved (`lock.origin`), ``images`` maps a mode (``real``, ``one``) to
+    the image ID that a build in that mode gave, and ``declaration`` is the checksum of all that decided those
+    images: packages, variables, commands and template. With another declaration they say nothing. ``packages``
+    are kept sorted.
+    """
+
+    name: str
+    origin: Digest
+    base: str
+    packages: tuple[Package, ...]
+    images: Mapping[str, Digest] = field(default_factory=dict)
+    declaration: Digest | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "packages", tuple(sorted(self.packages)))
+
+    def with_image(self, mode: str, image_id: Digest) -> Self:
+        """Return the entry with the image that a build in ``mode`` gave."""
+        return replace(self, images={**self.images, mode: image_id})
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The whole of ``workflow.lock``."""
+
+    archives: Mapping[str, ArchiveLock] = field(default_factory=dict)
+    environments: Mapping[str, EnvironmentLock] = field(default_factory=dict)
+
+    def with_archive(self, entry: ArchiveLock) -> Self:
+        """Return the lock with ``entry``; every other entry stays as it is."""
+        return replace(self, archives={**self.archives, entry.name: entry})
+
+    def with_environment(self, entry: EnvironmentLock) -> Self:
+        """Return the lock with ``entry``; every other entry stays as it is."""
+        return replace(self, environments={**self.environments, entry.name: entry})

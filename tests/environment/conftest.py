@@ -1,0 +1,31 @@
+"""Fixtures for environments: the Debian archive as this host knows it, and small archives of our own."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from repro.data.cache import Downloads
+from repro.data.transports import Transports
+from repro.environment.resolvers.source import find_source
+from repro.workflow.model import ArchiveBase
+from tests.environment.small_archive import SmallArchive
+
+
+@pytest.fixture(scope="session")
+def downloads(download_cache):
+    """A cache of downloads that outlives the session, so that each .deb crosses the network once."""
+    return Downloads(download_cache, Transports(os.environ))
+
+
+@pytest.fixture(scope="session")
+def apt_source():
+    """Debian bookworm as this host's apt sources (or REPRO_APT_MIRROR) name it."""
+    return find_source(ArchiveBase("debian", "bookworm"), environ=os.environ)
+
+
+@pytest.fixture
+def small_archive(tmp_path):
+    """An empty archive in a folder, with a key of its own."""
+    return SmallArchive(tmp_path / "mirror" / "debian")

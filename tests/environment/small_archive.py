@@ -1,0 +1,147 @@
+"""A small signed archive in a folder, and the .deb files for it, made without dpkg."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import lzma
+import tarfile
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pysequoia
+
+from repro.environment.resolvers.source import ArchiveSource, debian_architecture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MTIME = 1_700_000_000
+
+
+def key(name: str = "archive") -> pysequoia.Tsk:
+    """Return a signing key, one for each name."""
+    return _make_key(name)
+
+
+@cache
+def _make_key(name: str) -> pysequoia.Tsk:
+    return pysequoia.Tsk.generate(user_id=f"{name} <{name}@example.invalid>")
+
+
+def certificate(name: str = "archive") -> bytes:
+    """Return the public half of a key, in binary form."""
+    return bytes(key(name).extract_certificate())
+
+
+@dataclass(frozen=True)
+class Item:
+    """A member of a tar archive."""
+
+    name: str
+    data: bytes = b""
+    mode: int = 0o644
+    kind: bytes = tarfile.REGTYPE
+    link: str = ""
+    uid: int = 0
+    gid: int = 0
+    mtime: int = MTIME
+
+
+def folder(name: str, mode: int = 0o755, **more) -> Item:
+    """Return a folder for a package's data."""
+    return Item(name, mode=mode, kind=tarfile.DIRTYPE, **more)
+
+
+def tar(*items: Item) -> bytes:
+    """Return a tar archive of ``items``, in their order."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for item in items:
+            info = tarfile.TarInfo(item.name)
+            info.type, info.mode, info.mtime, info.linkname = item.kind, item.mode, item.mtime, item.link
+            info.uid, info.gid, info.size = item.uid, item.gid, len(item.data)
+            archive.addfile(info, io.BytesIO(item.data))
+    return out.getvalue()
+
+
+def ar(*members: tuple[str, bytes], mtime: int = MTIME) -> bytes:
+    """Return an ar archive of ``members``."""
+    out = bytearray(b"!<arch>\n")
+    for name, data in members:
+        out += f"{name:<16}{mtime:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode()
+        out += data + b"\n" * (len(data) % 2)
+    return bytes(out)
+
+
+def control(name: str, version: str = "1", **fields: str) -> str:
+    """Return a control stanza; underscores in field names become hyphens."""
+    more = "".join(f"{field.replace('_', '-')}: {value}\n" for field, value in fields.items())
+    architecture = "" if "Architecture" in fields else f"Architecture: {debian_architecture()}\n"
+    return f"Package: {name}\nVersion: {version}\n{architecture}{more}Description: {name}\n"
+
+
+def deb(
+    stanza: str, *data: Item, control_files: tuple[Item, ...] = (), compression: str = "xz", mtime: int = MTIME
+) -> bytes:
+    """Return a .deb."""
+    pack = {"xz": lzma.compress, "gz": lambda raw: zlib.compress(raw, wbits=31), "": bytes, "zst": bytes}[compression]
+    suffix = f".{compression}" if compression else ""
+    inner = tar(Item("./control", stanza.encode()), *control_files)
+    return ar(
+        ("debian-binary", b"2.0\n"),
+        (f"control.tar{suffix}", pack(inner)),
+        (f"data.tar{suffix}", pack(tar(*data))),
+        mtime=mtime,
+    )
+
+
+class SmallArchive:
+    """An archive below ``root``: `add` packages to a suite, `publish` it, then change bytes to do harm."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stanzas: dict[str, list[str]] = {}
+
+    @property
+    def url(self) -> str:
+        """The archive's base URL."""
+        return self.root.as_uri()
+
+    def source(
+        self, *suites: str, keyring: bytes | None = None, optional: frozenset[str] = frozenset()
+    ) -> ArchiveSource:
+        """Return the archive as a source of ``suites`` (bookworm alone by default)."""
+        named = suites or ("bookworm",)
+        ring = certificate() if keyring is None else keyring
+        return ArchiveSource("debian", "bookworm", ((self.url, named),), ring, optional, debian_architecture())
+
+    def add(self, stanza: str, data: bytes, suite: str = "bookworm") -> Path:
+        """Put a .deb into the pool and its stanza into the suite."""
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if not line.startswith(" "))
+        version = fields["Version"].rpartition(":")[2]
+        name = f"pool/main/{fields['Package']}_{version}_{fields['Architecture']}.deb"
+        file = self.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        place = f"Filename: {name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+        self.stanzas.setdefault(suite, []).append(stanza + place)
+        return file
+
+    def publish(self, suite: str = "bookworm", *, signer: str = "archive", **fields: str) -> Path:
+        """Write the suite's Packages.xz and its signed InRelease; return the InRelease file."""
+        folder_ = self.root / "dists" / suite
+        path = f"main/binary-{debian_architecture()}/Packages.xz"
+        packages = lzma.compress("\n".join(self.stanzas.get(suite, [])).encode())
+        file = folder_ / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(packages)
+        head = {"Origin": "Test", "Suite": f"test-{suite}", "Codename": suite, "Date": "Sat, 11 Jul 2026 10:16:37 UTC"}
+        text = "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in {**head, **fields}.items())
+        text += f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages):>8} {path}\n"
+        signed = pysequoia.sign(key(signer).signer(), text.encode(), mode=pysequoia.SignatureMode.CLEAR)
+        release = folder_ / "InRelease"
+        release.write_bytes(signed)
+        return release

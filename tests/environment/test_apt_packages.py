@@ -1,0 +1,266 @@
+"""apt names to locked packages to an image, with a real base, a real apt, and archives real and small."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from repro.data.cache import Downloads
+from repro.data.transports import Transports
+from repro.environment.resolvers.apt import lock_packages
+from repro.environment.resolvers.archive import build_base, fetch_indexes, fetch_packages, lock_base
+from repro.environment.resolvers.network import apt_network_config
+from repro.errors import Location, LockError
+from repro.events import ignore
+from repro.files import remove_tree
+from repro.oci.store import Store
+from repro.runtime.container import Launcher
+from repro.runtime.spec import Bind, Mode, Network, Privileges
+from repro.workflow.model import ArchiveBase, TemplateEnvironment
+from tests.data.loopback import Loopback
+from tests.environment import apt_installer
+from tests.environment.small_archive import Item, control, deb
+
+pytestmark = pytest.mark.archive
+MODE = Mode.REAL if os.getuid() == 0 else Mode.ONE
+BOOKWORM = ArchiveBase("debian", "bookworm")
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def indexes(downloads, apt_source):
+    """Today's bookworm."""
+    return fetch_indexes(apt_source, downloads, Transports(os.environ).get, now=datetime.now(UTC), sink=ignore)
+
+
+@pytest.fixture(scope="module")
+def lock(downloads, apt_source, indexes):
+    """Its base, locked."""
+    return lock_base(BOOKWORM, apt_source, indexes, downloads=downloads, sink=ignore)
+
+
+@pytest.fixture(scope="module")
+def launcher():
+    """The launcher of this user's mode."""
+    launcher = Launcher(MODE)
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="module")
+def store():
+    """A store on a real file system."""
+    root = Path(tempfile.mkdtemp(prefix="repro-store-", dir="/var/tmp"))
+    yield Store(root, MODE.value)
+    remove_tree(root)
+
+
+@pytest.fixture(scope="module")
+def base(lock, downloads, store, launcher):
+    """The base's image ID."""
+    return build_base(lock, source=None, downloads=downloads, store=store, launcher=launcher, sink=ignore)
+
+
+def environment(*apt: str) -> TemplateEnvironment:
+    """Return an environment with these packages."""
+    return TemplateEnvironment("align", Location("workflow.yaml", 9, 5), BOOKWORM, apt=apt)
+
+
+@pytest.fixture
+def archive(small_archive):
+    """Packages with the names and versions that trip programs up: an epoch, a tilde, pluses, a conflict, a choice."""
+    libs = [("libodd++", "1:1.0~rc1+b2", {}), ("libodd++", "1:0.9", {})]
+    tools = [
+        ("odd-tool", "2.0-1", {"Depends": "libodd++ (>= 1:0.5), bash", "Recommends": "odd-extra"}),
+        ("odd-extra", "1", {}),
+        ("odd-rival", "1", {"Conflicts": "odd-tool"}),
+        ("mailer-a", "1", {"Provides": "odd-mailer"}),
+        ("mailer-b", "1", {"Provides": "odd-mailer"}),
+        ("only-one", "1", {"Provides": "odd-virtual"}),
+    ]
+    for name, version, fields in (*libs, *tools):
+        stanza = control(name, version, Maintainer="Nobody <nobody@example.invalid>", Section="misc", **fields)
+        script = f"#!/bin/sh\necho {name} {version}\n".encode()
+        small_archive.add(stanza, deb(stanza, Item(f"./usr/bin/{name}", script, mode=0o755)))
+    small_archive.publish()
+    return small_archive
+
+
+@pytest.fixture
+def solve(archive, tmp_path, base, store, launcher):
+    """Lock packages of the small archive on the real base."""
+    downloads = Downloads(tmp_path / "cache", Transports({}, pause=0.0))
+    source = archive.source()
+    indexes = fetch_indexes(source, downloads, Transports({}).get, now=NOW, sink=ignore)
+
+    def locked(*apt: str):
+        return lock_packages(
+            environment(*apt),
+            base,
+            indexes,
+            keyring=source.keyring,
+            downloads=downloads,
+            store=store,
+            launcher=launcher,
+        )
+
+    locked.downloads, locked.source = downloads, source
+    return locked
+
+
+def versions(packages) -> list[tuple[str, str]]:
+    """Return names and versions."""
+    return [(package.name, package.version) for package in packages]
+
+
+def test_closure_is_what_the_base_lacks(solve, archive):
+    """Dependencies come along in their newest version, recommended and present packages do not; sorted, hashed."""
+    packages = solve("odd-tool")
+    assert [("libodd++", "1:1.0~rc1+b2"), ("odd-tool", "2.0-1")] == versions(packages)
+    for package in packages:
+        data = (archive.root / package.path).read_bytes()
+        assert (package.size, "debian/bookworm") == (len(data), package.archive)
+    assert packages == solve("odd-tool")
+    assert str(archive.root) not in repr(packages)
+
+
+def test_names_in_any_order_and_twice(solve):
+    """The declaration's order decides nothing."""
+    assert solve("odd-tool", "odd-extra") == solve("odd-extra", "odd-tool", "odd-extra")
+
+
+def test_a_named_version_is_taken(solve):
+    """An older version is locked where the declaration asks for it."""
+    assert [("libodd++", "1:0.9"), ("odd-tool", "2.0-1")] == versions(solve("odd-tool", "libodd++=1:0.9"))
+
+
+def test_a_virtual_package_with_one_provider(solve):
+    """As apt does, the only provider is taken."""
+    assert [("only-one", "1")] == versions(solve("odd-virtual"))
+
+
+def test_nothing_to_add(solve):
+    """No names, or names that the base has, lock nothing."""
+    assert () == solve()
+
+
+def test_every_unknown_name_is_told_at_once_with_near_ones(solve):
+    """The message is located and offers what may have been meant; options for apt are no names."""
+    with pytest.raises(LockError) as caught:
+        solve("odd-tol", "nothing-like-it", "odd-tool=3", "-oDebug=1", "odd-tool/sid")
+    text = str(caught.value)
+    assert text.startswith("workflow.yaml:9:5: environments.align.apt: 5 of its apt packages cannot be had")
+    assert "there is no package 'odd-tol'; near it: odd-tool" in text
+    assert "there is no package 'nothing-like-it'\n" in text
+    assert "odd-tool has no version '3'; available: 2.0-1" in text
+    assert "'-oDebug=1' is not `name` or `name=version`" in text
+    assert "'odd-tool/sid' is not" in text
+
+
+def test_what_cannot_be_together_is_said_in_apts_words(solve):
+    """A conflict names both packages."""
+    with pytest.raises(LockError, match=r"(?s)workflow\.yaml:9:5: .*odd-rival : Conflicts: odd-tool"):
+        solve("odd-tool", "odd-rival")
+
+
+def test_a_virtual_package_with_several_providers_needs_a_choice(solve):
+    """The message lists the providers."""
+    with pytest.raises(LockError, match=r"(?s)virtual package provided by.*mailer-b.*mailer-a"):
+        solve("odd-mailer")
+
+
+def test_offline_install_is_exact_and_leaves_nothing_of_apt(solve, tmp_path, base, store, launcher):
+    """The locked versions and no others are installed, with no network; no list, cache or temporary file stays."""
+    packages = solve("odd-tool", "libodd++=1:0.9")
+    fetch_packages(packages, source=solve.source, downloads=solve.downloads, sink=ignore, what="tests")
+    layer = apt_installer.install(packages, solve.downloads, store, launcher, base, tmp_path)
+    said = apt_installer.say(
+        "odd-tool; dpkg-query -W -f '${Package}=${Version} ${Status}\\n' odd-tool libodd++; dpkg --audit; ls /tmp",
+        store, launcher, base, layer, tmp_path,
+    )  # fmt: skip
+    assert "odd-tool 2.0-1\nlibodd++=1:0.9 install ok installed\nodd-tool=2.0-1 install ok installed\n" == said
+    made = {str(path.relative_to(store.layer_path(layer))) for path in store.layer_path(layer).rglob("*")}
+    assert {"usr/bin/odd-tool", "usr/bin/libodd++", "var/lib/dpkg/status"} <= made
+    assert set() == {path for path in made if path.startswith(("run", "tmp/", "var/lib/apt/lists", "var/cache/apt"))}
+    assert set() == {path for path in made if path.startswith("var/log/apt")}
+
+
+@pytest.mark.parametrize("who", ["caller", "ordinary"])
+def test_samtools_and_bwa(request, who, lock, downloads, apt_source, indexes, base, store, launcher, tmp_path):
+    """The real thing, for this user and for an ordinary one: locked by apt, installed offline, and they run."""
+    packages = lock_packages(
+        environment("samtools", "bwa"),
+        base,
+        indexes,
+        keyring=apt_source.keyring,
+        downloads=downloads,
+        store=store,
+        launcher=launcher,
+    )
+    assert {"samtools", "bwa", "libhts3"} <= {package.name for package in packages}
+    assert set() == {package.name for package in packages} & {package.name for package in lock.packages}
+    fetch_packages(packages, source=apt_source, downloads=downloads, sink=ignore, what="tests")
+    command = "samtools --version | head -n 1; bwa 2>&1 | grep Version; dpkg --audit; id -u"
+    if who == "caller":
+        layer = apt_installer.install(packages, downloads, store, launcher, base, tmp_path)
+        said = apt_installer.say(command, store, launcher, base, layer, tmp_path)
+    else:
+        ordinary = request.getfixturevalue("ordinary")
+        place = ordinary.home / "apt"
+        place.mkdir()
+        (place / "lock").write_bytes(pickle.dumps((lock, packages)))
+        for package in (*lock.packages, *packages):
+            target = Downloads(place / "cache").path(package.digest)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(downloads.path(package.digest), target)
+        ordinary.give(place)
+        script = Path(ordinary.path) / "tests" / "environment" / "apt_installer.py"
+        paths = (str(place / "lock"), str(place / "cache"), str(place / "store"))
+        done = ordinary.run(ordinary.python, str(script), *paths, Mode.ONE.value, command)
+        assert (0, "") == (done.returncode, done.stderr)
+        said = done.stdout
+    lines = said.splitlines()
+    assert ["samtools 1", "Version: 0", "0"] == [lines[0][:10], lines[1][:10], lines[2]]
+
+
+def test_a_networked_run_has_the_mirrors_and_leaves_no_host_name(archive, tmp_path, base, store, launcher):
+    """A user's own Dockerfile can `apt-get update && apt-get install`; the lists' names are the same on any host."""
+    server = Loopback()
+    try:
+        for file in archive.root.rglob("*"):
+            if file.is_file():
+                server.files[f"/debian/{file.relative_to(archive.root)}"] = file.read_bytes()
+        source = archive.source()
+        mirrored = type(source)(
+            "debian",
+            "bookworm",
+            ((server.url("/debian"), ("bookworm",)),),
+            source.keyring,
+            frozenset(),
+            source.architecture,
+        )
+        binds, env = apt_network_config(mirrored, tmp_path / "apt.d", environ={})
+        with store.workspace() as room:
+            status = apt_installer.run(
+                launcher,
+                store.image_layers(base),
+                room,
+                "apt-get update && apt-get install -y --no-install-recommends odd-tool && odd-tool",
+                tmp_path / "log",
+                network=Network.HOST,
+                env={**apt_installer.ENV, **env, "DEBIAN_FRONTEND": "noninteractive"},
+                binds=tuple(Bind(path, target) for path, target in binds),
+                privileges=Privileges.BUILD,
+            )
+            assert (0, "odd-tool 2.0-1") == (status, (tmp_path / "log").read_text().splitlines()[-1])
+            lists = sorted(path.name for path in (room / "upper/var/lib/apt/lists").iterdir() if path.is_file())
+    finally:
+        server.close()
+    assert {"lock"} < set(lists)
+    assert [] == [name for name in lists if "127.0.0.1" in name]
