@@ -1,0 +1,148 @@
+"""Whether a job must run: its key against the records, its outputs against what was recorded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from repro.data.checksum import Signature, StatCache, signature
+from repro.errors import DataError
+from repro.events import FileRecord
+from repro.execution.commands import key_command
+from repro.execution.key import Change, changes, job_key, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from repro.digest import Digest, Json
+    from repro.events import JobRecord
+    from repro.execution.records import Records
+    from repro.workflow.model import Job
+
+Checked: TypeAlias = tuple[FileRecord, Signature]  # the bytes, and the stamps taken before they were hashed
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How a job stands.
+
+    ``status`` is ``cached``, ``run``, or ``pending`` where jobs that it needs run first; ``why`` says it in
+    words; ``changes`` are the parts of its key that differ from its latest record.
+    """
+
+    job: Job
+    status: str
+    why: str
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A job's key, what went into it, and the decision."""
+
+    state: JobState
+    key: Digest
+    parts: Mapping[str, Json]
+    inputs: Mapping[str, tuple[FileRecord, ...]]
+    code: tuple[FileRecord, ...]
+    read: Mapping[str, Checked]  # all inputs and code by project path
+
+    @property
+    def cached(self) -> bool:
+        """Whether the job need not run."""
+        return self.state.status == "cached"
+
+
+def wanted_paths(job: Job) -> tuple[str, ...]:
+    """Return every project path that the job reads: inputs in declared order, then code."""
+    return (*(path for bound in job.inputs.values() for path in bound.paths), *job.code)
+
+
+class Files:
+    """The project's files as seen now; what this process made is known without reading it again."""
+
+    def __init__(self, project: Path, cache: StatCache) -> None:
+        self.project = project
+        self.cache = cache
+        self._made: dict[str, Checked] = {}
+
+    def check(self, path: str) -> Checked:
+        """Return record and stamps of the project path; DataError where it is missing or unreadable."""
+        try:
+            stamps = signature(os.path.join(self.project, path), folder=path.endswith("/"))
+            made = self._made.get(path)
+            if made is not None and made[1] == stamps:
+                return made
+            return self.cache.record(self.project, path), stamps
+        except DataError as error:  # in the user's terms: paths are the project's
+            message = error.message.removeprefix(f"{self.project}/")
+            raise DataError(message, why=error.why, hint=error.hint) from error
+
+    def made(self, record: FileRecord) -> None:
+        """Note an output that was hashed before it was moved here, and that only we have touched since."""
+        self._made[record.path] = (record, signature(self.project / record.path, folder=record.folder))
+
+    def check_all(self, paths: Iterable[str]) -> dict[str, Checked]:
+        """Return `check` of those paths that can be read, hashing files several at a time."""
+        stamps: dict[str, Signature] = {}
+        for path in dict.fromkeys(paths):
+            try:
+                stamps[path] = signature(os.path.join(self.project, path), folder=path.endswith("/"))
+            except DataError:
+                continue  # told where it is needed
+        try:
+            records = self.cache.records(self.project, list(stamps))
+        except DataError:
+            return {}  # one by one, so that the error falls on the job that it concerns
+        return {record.path: (record, stamps[record.path]) for record in records}
+
+
+class Assessor:
+    """Decides about jobs. ``seen`` lets the jobs of one pass share what they read; without it all is read anew."""
+
+    def __init__(self, files: Files, records: Records, platform: str) -> None:
+        self._files = files
+        self._records = records
+        self._platform = platform
+
+    def assess(self, job: Job, image: Digest, seen: dict[str, Checked] | None = None) -> Assessment:
+        """Return the decision about a job whose inputs are all there; DataError where one is not."""
+        seen = {} if seen is None else seen
+        inputs = {name: tuple(self._check(path, seen) for path in bound.paths) for name, bound in job.inputs.items()}
+        code = tuple(self._check(path, seen) for path in job.code)
+        key, parts = job_key(
+            job, image=image, command=key_command(job), inputs=inputs, code=code, platform=self._platform
+        )
+        read = {path: seen[path] for path in wanted_paths(job)}
+        return Assessment(self._decide(job, key, parts, seen), key, parts, inputs, code, read)
+
+    def _decide(self, job: Job, key: Digest, parts: Mapping[str, Json], seen: dict[str, Checked]) -> JobState:
+        record = self._records.find(job.step.name, job.id, key)
+        if record is not None:
+            wrong = self._wrong_output(job, record, seen)
+            return JobState(job, "run", wrong) if wrong else JobState(job, "cached", "unchanged")
+        latest = self._records.latest(job.step.name, job.id)
+        if latest is None:
+            return JobState(job, "run", "it has no record yet")
+        differing = changes(latest.key_parts, parts)
+        return JobState(job, "run", summary(differing) or "the meaning of its key changed", differing)
+
+    def _wrong_output(self, job: Job, record: JobRecord, seen: dict[str, Checked]) -> str:
+        for name, output in job.outputs.items():
+            recorded = record.outputs.get(name)
+            try:
+                now = self._check(output.path, seen)
+            except DataError as error:
+                missing = not os.path.lexists(self._files.project / output.path)
+                return f"output {output.path} is missing" if missing else f"output {name}: {error.message}"
+            if recorded is None or recorded.digest != now.digest:
+                return f"output {output.path} is not as it was recorded"
+        return ""
+
+    def _check(self, path: str, seen: dict[str, Checked]) -> FileRecord:
+        found = seen.get(path)
+        if found is None:
+            found = seen[path] = self._files.check(path)
+        return found[0]

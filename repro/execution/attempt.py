@@ -1,0 +1,152 @@
+"""One job of a run, from its assessment to its record; what a worker thread does."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from repro.errors import ReproError
+from repro.events import JobCached, JobFailed, JobFinished, JobRecord, JobStarted
+from repro.execution.commands import control_files, job_command, job_resources
+from repro.execution.runner import Assignment, Failure, Success, run_job
+from repro.workflow.expand import render_command
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from repro.digest import Digest
+    from repro.events import Sink
+    from repro.execution.assess import Assessment, Assessor, Files
+    from repro.execution.image import Image
+    from repro.execution.images import Containers, Images
+    from repro.execution.records import Records
+    from repro.execution.state import State
+    from repro.workflow.model import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """Makes attempts at jobs; everything in it may be used from many threads."""
+
+    state: State
+    assessor: Assessor
+    files: Files
+    records: Records
+    images: Images
+    image_ids: Mapping[str, Digest]
+    containers: Containers
+    makers: Mapping[str, str]
+    sink: Sink
+    now: Callable[[], datetime]
+    host: str
+    cpus: int
+    stopping: threading.Event
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def make(self, run_id: str, job: Job) -> str:
+        """Run the job unless its inputs, now there, make it cached.
+
+        Returns:
+            ``ran``, ``cached``, ``failed``, or ``interrupted`` (of which no event tells).
+        """
+        log = self.state.log(run_id, job.id)
+        try:
+            outcome = self._settle(run_id, job, log)
+        except ReproError as error:
+            why = f" ({error.why})" if error.why else ""
+            where = f"{error.where}: " if error.where else ""
+            outcome = Failure(None, f"{where}{error.message}{why}", error.hint or "")
+        except OSError as error:
+            outcome = Failure(None, f"the project's state could not be written: {error}", "see that the disk has room")
+        if isinstance(outcome, str):
+            return outcome
+        if self.stopping.is_set():  # it was killed, or something that it needed was
+            return "interrupted"
+        path = os.path.relpath(log, self.state.project) if log.exists() else ""
+        self.sink(JobFailed(job.id, outcome.exit_status, outcome.message, outcome.hint, path))
+        return "failed"
+
+    def _settle(self, run_id: str, job: Job, log: Path) -> str | Failure:
+        # 1. The key, and with it the question whether there is anything to do.
+        image, assessment = self._decide(job)
+        if assessment.cached:
+            self.sink(JobCached(job.id, assessment.key))
+            return "cached"
+        # 2. The image, now that it is needed.
+        image = image or self.images.get(job.step.environment)
+        # 3. The job.
+        self.sink(JobStarted(job.id, assessment.key, assessment.state.why))
+        started = self._time()
+        outcome = self._contain(run_id, job, image, assessment, log)
+        if isinstance(outcome, Failure):
+            return outcome
+        # 4. The record, last: what has none did not happen.
+        for output in outcome.outputs.values():
+            self.files.made(output)
+        record = self._record(job, image, assessment, outcome, started)
+        self.records.add(record)
+        self.sink(JobFinished(record))
+        return "ran"
+
+    def _decide(self, job: Job) -> tuple[Image | None, Assessment]:
+        """Return the assessment, and the image where it had to be asked for to learn its ID."""
+        environment = job.step.environment
+        known = self.image_ids.get(environment)
+        if known is not None:
+            return None, self.assessor.assess(job, known)
+        image = self.images.get(environment)
+        return image, self.assessor.assess(job, image.image_id)
+
+    def _contain(self, run_id: str, job: Job, image: Image, assessment: Assessment, log: Path) -> Success | Failure:
+        resources = job_resources(job, self.cpus)
+        command = job_command(job, resources)
+        work = Assignment(
+            job=job,
+            image=image,
+            command=command,
+            control=control_files(job, command, resources),
+            read=assessment.read,
+            scratch=self.state.scratch / run_id / str(next(self.numbers)),
+            log=log,
+        )
+        try:
+            return run_job(
+                work,
+                project=self.state.project,
+                launcher=self.containers.launcher(),
+                makers=self.makers,
+                watch=self.containers.watch,
+            )
+        finally:
+            self.containers.forget()
+
+    def _record(self, job: Job, image: Image, assessment: Assessment, outcome: Success, started: str) -> JobRecord:
+        resources = job_resources(job, self.cpus)
+        return JobRecord(
+            key=assessment.key,
+            key_parts=assessment.parts,
+            job=job.id,
+            step=job.step.name,
+            command=render_command(job, resources=resources),
+            environment=job.step.environment,
+            image=image.image_id,
+            inputs=assessment.inputs,
+            outputs=outcome.outputs,
+            code=assessment.code,
+            resources={name: int(value) for name, value in resources.items()},
+            exit_status=0,
+            usage=outcome.usage,
+            started=started,
+            ended=self._time(),
+            host=self.host,
+            dropped=outcome.dropped,
+        )
+
+    def _time(self) -> str:
+        return self.now().astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,131 @@
+"""The world that a job sees, laid out on the host: declared inputs at their own paths, and nothing else.
+
+One scratch folder holds ``world`` (seen as /work), ``tmp`` (/tmp), ``upper`` and ``ovl`` (the throw-away
+changes to the image) and ``control`` (/run/repro, read-only). Inputs are bound read-only, so that staging
+never touches a source's inode; their mount points are stubs in ``world`` that are taken away afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repro.errors import DataError
+from repro.runtime.spec import Bind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from repro.workflow.model import Job
+
+WORK = "/work"
+CONTROL = "/run/repro"
+TMP = "/tmp"  # noqa: S108 - the container's own
+HOME = f"{TMP}/home"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A world below ``root``; ``sources`` maps each bound project path (no slash at its end) to the host's."""
+
+    root: Path
+    sources: Mapping[str, Path]
+    stubs: tuple[str, ...]
+
+    @property
+    def work(self) -> Path:
+        """What the job sees as /work."""
+        return self.root / "world"
+
+    @property
+    def tmp(self) -> Path:
+        """What the job sees as /tmp."""
+        return self.root / "tmp"
+
+    @property
+    def upper(self) -> Path:
+        """The job's changes to the image."""
+        return self.root / "upper"
+
+    @property
+    def overlay(self) -> Path:
+        """The overlay's own work folder."""
+        return self.root / "ovl"
+
+    @property
+    def control(self) -> Path:
+        """What the job sees as /run/repro."""
+        return self.root / "control"
+
+    def binds(self) -> tuple[Bind, ...]:
+        """Return all mounts in the order in which they must be made."""
+        inputs = (Bind(source, f"{WORK}/{path}") for path, source in self.sources.items())
+        return (
+            Bind(self.work, WORK, read_only=False),
+            *inputs,
+            Bind(self.tmp, TMP, read_only=False),
+            Bind(self.control, CONTROL),
+        )
+
+    def remove_stubs(self) -> None:
+        """Take the mount points away once the container is gone, so that only what the job wrote is left."""
+        for path in self.stubs:
+            target = self.work / path
+            with contextlib.suppress(OSError):  # the job may have moved the folder that it lies in
+                if target.is_dir():
+                    target.rmdir()
+                elif target.stat().st_size == 0:
+                    target.unlink()
+
+
+def lay_out(root: Path, *, project: Path, job: Job, control: Mapping[str, bytes]) -> World:
+    """Make the world of ``job`` below ``root``, which must not exist yet.
+
+    ``control`` maps names below /run/repro to contents.
+
+    Raises:
+        DataError: an input is missing, or is a folder where a file is declared, or the other way round.
+    """
+    sources = _sources(project, [*(path for bound in job.inputs.values() for path in bound.paths), *job.code])
+    stubs = tuple(sources)
+    made = World(root, sources, stubs)
+    for folder in (made.work, made.tmp, made.upper, made.overlay, made.control):
+        folder.mkdir(parents=True, mode=0o755)
+    made.tmp.chmod(0o1777)  # mkdir's mode is subject to the umask
+    (root / "tmp" / "home").mkdir()
+    for path, source in sources.items():
+        stub = made.work / path
+        if source.is_dir():
+            stub.mkdir(parents=True, exist_ok=True)
+        else:
+            stub.parent.mkdir(parents=True, exist_ok=True)
+            stub.touch()
+    for output in job.outputs.values():
+        (made.work / output.path.rstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+    for name, data in control.items():
+        target = made.control / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    return made
+
+
+def _sources(project: Path, paths: Iterable[str]) -> dict[str, Path]:
+    """Return project path to host path of what is bound: nothing that a bound folder shows already."""
+    wanted = sorted({path.rstrip("/"): path.endswith("/") for path in paths}.items())
+    sources: dict[str, Path] = {}
+    folders: list[str] = []
+    for path, is_folder in wanted:  # sorted: a folder comes before what is in it
+        if any(path.startswith(f"{folder}/") for folder in folders):
+            continue
+        source = (project / path).resolve()  # a symlinked input stands for its target's bytes
+        if not source.exists():
+            raise DataError(f"input {path} is missing")
+        if source.is_dir() != is_folder:
+            fix = f"write it as {path}/" if source.is_dir() else f"write it as {path}"
+            raise DataError(f"input {path} is {'a folder' if source.is_dir() else 'no folder'}", hint=fix)
+        sources[path] = source
+        if is_folder:
+            folders.append(path)
+    return sources

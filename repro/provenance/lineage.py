@@ -1,0 +1,253 @@
+"""Where a file comes from: a pure fold over the journals' entries, from the file back to raw inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from repro.digest import Digest
+from repro.errors import DataError
+from repro.events import FileRecord, as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from repro.digest import Json
+    from repro.provenance.journal import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A file that a job read; ``made_by`` is the key of the job that made it, None for a raw input."""
+
+    file: FileRecord
+    made_by: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image that took part; ``packages`` as (name, version), empty where no journal tells them."""
+
+    image: Digest
+    environment: str
+    recipe: Digest | None
+    packages: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A finished job that took part."""
+
+    key: Digest
+    job: str
+    step: str
+    command: str
+    environment: str
+    image: Digest
+    inputs: Mapping[str, tuple[Origin, ...]]
+    code: tuple[Origin, ...]
+    outputs: Mapping[str, FileRecord]
+    params: Mapping[str, Json]
+    resources: Mapping[str, Json]
+    run: str
+    host: str
+    started: str
+    ended: str
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """All that led to ``file``.
+
+    Attributes:
+        file: the file asked about, as its job recorded it (the folder that it lies in, where that was the
+            output).
+        jobs: the jobs, each once: the one that made the file first, each before those that it needs.
+        raw: the inputs and code that no recorded job made, sorted by path.
+        images: the images of the jobs, in the jobs' order.
+    """
+
+    file: FileRecord
+    jobs: tuple[JobInfo, ...]
+    raw: tuple[FileRecord, ...]
+    images: tuple[ImageInfo, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as JSON can hold it; field names become keys."""
+        value = as_json(self)
+        assert isinstance(value, dict)
+        return value
+
+
+def why(journals: Iterable[tuple[str, Sequence[Entry]]], path: str, digest: Digest | None = None) -> Lineage:
+    """Return how the project path came to be.
+
+    Args:
+        journals: run ID and entries of each run, oldest first.
+        path: the file; a path in a folder output stands for that folder.
+        digest: the bytes that are there now; None: as last made. A file that was moved is found by it.
+
+    Raises:
+        DataError: no recorded job made this path, or not with these bytes.
+    """
+    history = _History(journals)
+    start = history.maker(path, digest)
+    if start is None:
+        raise _unknown(history, path, digest)
+    job, file = start
+    infos: dict[Digest, JobInfo] = {}
+    raw: set[FileRecord] = set()
+    pending = [job]
+    while pending:
+        current = pending.pop(0)
+        if current.key in infos:
+            continue
+        info = infos[current.key] = history.info(current)
+        for origin in (*(item for files in info.inputs.values() for item in files), *info.code):
+            if origin.made_by is None:
+                raw.add(origin.file)
+            else:
+                pending.append(history.job(origin.made_by))
+    jobs = _in_order(job.key, infos)
+    return Lineage(file, jobs, tuple(sorted(raw, key=lambda item: (item.path, item.digest))), history.images(jobs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A job-finished entry."""
+
+    run: str
+    key: Digest
+    record: Mapping[str, Any]  # Any: JSON as journaled
+
+
+class _History:
+    """The finished jobs of all runs, by key and by what they made."""
+
+    def __init__(self, journals: Iterable[tuple[str, Sequence[Entry]]]) -> None:
+        self._jobs: dict[Digest, _Made] = {}
+        self._by_path: dict[str, list[tuple[_Made, FileRecord]]] = {}
+        self._by_digest: dict[Digest, tuple[_Made, FileRecord]] = {}
+        self._images: dict[Digest, ImageInfo] = {}
+        for run, entries in journals:
+            for entry in entries:
+                if entry["kind"] == "job-finished":
+                    self._finished(_Made(run, Digest.parse(entry["record"]["key"]), entry["record"]))
+                elif entry["kind"] == "image-used":
+                    self._image_used(entry)
+
+    def _finished(self, made: _Made) -> None:
+        self._jobs[made.key] = made
+        for item in made.record["outputs"].values():
+            file = _file(item)
+            self._by_path.setdefault(file.path, []).append((made, file))
+            self._by_digest[file.digest] = (made, file)
+
+    def _image_used(self, entry: Entry) -> None:
+        image = Digest.parse(entry["image"])
+        recipe = Digest.parse(entry["recipe"]) if entry["recipe"] else None
+        packages = tuple((str(name), str(version)) for name, version in entry["packages"])
+        self._images[image] = ImageInfo(image, str(entry["environment"]), recipe, packages)
+
+    def made(self, path: str) -> list[tuple[_Made, FileRecord]]:
+        """Return what was made at the path, or at the folder output that it lies in, oldest first."""
+        if path in self._by_path or f"{path}/" in self._by_path:
+            return self._by_path.get(path) or self._by_path[f"{path}/"]
+        parts = path.split("/")
+        for end in range(len(parts) - 1, 0, -1):
+            folder = "/".join(parts[:end]) + "/"
+            if folder in self._by_path:
+                return self._by_path[folder]
+        return []
+
+    def maker(self, path: str, digest: Digest | None) -> tuple[_Made, FileRecord] | None:
+        """Return the job that made these bytes, the latest at this path first, else anywhere."""
+        made = self.made(path)
+        if digest is None:
+            return made[-1] if made else None
+        for candidate in reversed(made):
+            inside = candidate[1].folder and candidate[1].path.rstrip("/") != path.rstrip("/")
+            if inside or candidate[1].digest == digest:
+                return candidate
+        return self._by_digest.get(digest)
+
+    def job(self, key: Digest) -> _Made:
+        """Return the finished job with this key."""
+        return self._jobs[key]
+
+    def info(self, made: _Made) -> JobInfo:
+        """Return what is told about the job."""
+        record = made.record
+        parts = record["key_parts"]
+        return JobInfo(
+            key=made.key,
+            job=record["job"],
+            step=record["step"],
+            command=record["command"],
+            environment=record["environment"],
+            image=Digest.parse(record["image"]),
+            inputs={
+                name: tuple(self._origin(_file(item), made) for item in files)
+                for name, files in record["inputs"].items()
+            },
+            code=tuple(self._origin(_file(item), made) for item in record["code"]),
+            outputs={name: _file(item) for name, item in record["outputs"].items()},
+            params={**parts.get("params", {}), **parts.get("values", {})},
+            resources=record["resources"],
+            run=made.run,
+            host=record["host"],
+            started=record["started"],
+            ended=record["ended"],
+            wall=record["usage"]["wall"],
+        )
+
+    def _origin(self, file: FileRecord, reader: _Made) -> Origin:
+        """Return who made these bytes at this path: nobody, where only other bytes were ever made there."""
+        for made, output in reversed(self.made(file.path)):
+            inside = output.folder and output.path.rstrip("/") != file.path.rstrip("/")
+            earlier = made.record["ended"] <= reader.record["started"]
+            if made.key != reader.key and earlier and (inside or output.digest == file.digest):
+                return Origin(file, made.key)
+        return Origin(file, None)
+
+    def images(self, jobs: Iterable[JobInfo]) -> tuple[ImageInfo, ...]:
+        """Return the images of the jobs, each once."""
+        found: dict[Digest, ImageInfo] = {}
+        for job in jobs:
+            unknown = ImageInfo(job.image, job.environment, None, ())
+            found.setdefault(job.image, self._images.get(job.image, unknown))
+        return tuple(found.values())
+
+
+def _in_order(start: Digest, infos: Mapping[Digest, JobInfo]) -> tuple[JobInfo, ...]:
+    """Return the jobs so that each comes before those that it needs."""
+    done: dict[Digest, None] = {}
+    stack = [(start, False)]
+    while stack:  # depth first without recursion: a pipeline may be longer than the stack is deep
+        key, left = stack.pop()
+        if left:
+            done[key] = None
+        elif key not in done:
+            stack.append((key, True))
+            info = infos[key]
+            origins = (*(item for files in info.inputs.values() for item in files), *info.code)
+            needs = [item.made_by for item in origins if item.made_by is not None]
+            stack.extend((need, False) for need in dict.fromkeys(needs) if need not in done)
+    return tuple(infos[key] for key in reversed(done))
+
+
+def _file(item: Mapping[str, Any]) -> FileRecord:
+    return FileRecord(str(item["path"]), Digest.parse(item["digest"]), int(item["size"]), bool(item["folder"]))
+
+
+def _unknown(history: _History, path: str, digest: Digest | None) -> DataError:
+    made = history.made(path)
+    if made and digest is not None:
+        job, file = made[-1]
+        return DataError(
+            f"{path} is not as any recorded job left it",
+            why=f"{job.record['job']} made it as {file.digest.short}; now it is {digest.short}",
+            hint="run `repro run` to make it again",
+        )
+    return DataError(f"no recorded job made {path}", hint="name an output of the workflow that was run here")
