@@ -7,14 +7,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias, Union
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
 
 from repro.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Json: TypeAlias = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 CHUNK = 1 << 20  # bytes read at a time when streaming
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -68,7 +68,9 @@ class Digest:
 
 def canonical_json(value: Json) -> bytes:
     """Return the one encoding of ``value``: UTF-8, keys sorted, no blanks, no NaN. Equal values, equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def record_digest(kind: str, value: Json) -> Digest:

@@ -234,4 +234,3 @@ def event_json(event: Event) -> dict[str, Json]:
     fields = as_json(event)
     assert isinstance(fields, dict)
     return {"kind": event.kind, **fields}
-

@@ -8,13 +8,13 @@ import fcntl
 import os
 import stat
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:

@@ -1,0 +1,81 @@
+"""The engine's parts, made when first asked for: a no-op run starts no helper and looks at no layer."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from repro.data.cache import Downloads
+from repro.data.transports import Transports
+from repro.errors import StoreError
+from repro.oci.store import Store
+from repro.runtime.container import Launcher
+from repro.runtime.probe import choose_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from repro.api.host import Host
+    from repro.events import Sink
+    from repro.runtime.spec import Mode
+
+
+class Engine:
+    """Store, launcher and downloads of one command; `opened` closes what was started."""
+
+    def __init__(self, host: Host, sink: Sink) -> None:
+        self.host = host
+        self.sink = sink
+        self._launcher: Launcher | None = None
+
+    @cached_property
+    def mode(self) -> Mode:
+        """How a container's root is made here; HostError with the remedy where it cannot be."""
+        return choose_mode(self.host.uid)
+
+    @cached_property
+    def store(self) -> Store:
+        """The caller's store, for layers as this mode keeps them."""
+        try:
+            store = Store(self.host.store_root, self.mode.value)
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.host.store_root} cannot be used",
+                why=error.strerror,
+                hint="set REPRO_STORE to a folder on a local disk that you can write to",
+            ) from error
+        store.sweep()
+        return store
+
+    @cached_property
+    def transports(self) -> Transports:
+        """The way to files outside, through the proxies and certificates of the host's environment."""
+        return Transports(self.host.environ)
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        """What was fetched by hash."""
+        return Downloads(self.host.cache_root, self.transports)
+
+    def launcher(self) -> Launcher:
+        """Return the one launcher, started when first asked for."""
+        if self._launcher is None:
+            self._launcher = Launcher(self.mode)
+        return self._launcher
+
+    def close(self) -> None:
+        """End the launcher's helper and whatever still runs in it; idempotent."""
+        if self._launcher is not None:
+            self._launcher.close()
+            self._launcher = None
+
+
+@contextlib.contextmanager
+def opened(host: Host, sink: Sink) -> Iterator[Engine]:
+    """Give an engine; close it at the end, however the block ends."""
+    engine = Engine(host, sink)
+    try:
+        yield engine
+    finally:
+        engine.close()

@@ -1,0 +1,89 @@
+"""The machine and the caller, as values: everything that does not come from the project enters here."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where and for whom repro works. ``memory`` in bytes, ``name`` the host name."""
+
+    environ: Mapping[str, str]
+    cwd: Path
+    now: Callable[[], datetime]
+    name: str
+    user: str
+    uid: int
+    cpus: int
+    memory: int
+
+    @classmethod
+    def current(cls) -> Host:
+        """Return this process's host; UsageError when the current directory is gone."""
+        try:
+            cwd = Path.cwd()
+        except FileNotFoundError as error:
+            raise UsageError("the current directory was deleted", hint="cd to one that exists") from error
+        return cls(
+            environ=dict(os.environ),
+            cwd=cwd,
+            now=_now,
+            name=platform.node(),
+            user=_user_name(),
+            uid=os.getuid(),
+            cpus=len(os.sched_getaffinity(0)),
+            memory=_memory(),
+        )
+
+    @property
+    def store_root(self) -> Path:
+        """``$REPRO_STORE``, else ``$XDG_DATA_HOME/repro``, else ``~/.local/share/repro``."""
+        named = self.environ.get("REPRO_STORE")
+        if named:
+            return self.cwd / named
+        data = self.environ.get("XDG_DATA_HOME")
+        return (Path(data) if data else self.home / ".local" / "share") / "repro"
+
+    @property
+    def cache_root(self) -> Path:
+        """``$REPRO_CACHE`` (what can be fetched again by its hash), else ``cache`` in the store."""
+        named = self.environ.get("REPRO_CACHE")
+        return self.cwd / named if named else self.store_root / "cache"
+
+    @property
+    def home(self) -> Path:
+        """The caller's home folder."""
+        return Path(self.environ.get("HOME") or "~").expanduser()
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an ID without a name: common in containers
+        return str(os.getuid())
+
+
+def _memory() -> int:
+    """Return the bytes of memory that this host has."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        found = re.search(r"^MemTotal:\s+(\d+) kB", file.read(), re.MULTILINE)
+    if found is None:
+        raise UsageError("/proc/meminfo does not say how much memory there is", hint="mount /proc")
+    return int(found[1]) * 1024

@@ -1,0 +1,313 @@
+"""Images: built from a folder with a Dockerfile, listed, inspected."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repro.api.engine import opened
+from repro.digest import Digest, Json, record_digest
+from repro.errors import BuildError, LockError, UsageError
+from repro.events import ignore
+from repro.names import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from repro.api.engine import Engine
+    from repro.api.host import Host
+    from repro.build.engine import BuildOptions
+    from repro.build.run import Extras
+    from repro.dockerfile.ignore import IgnoreRules
+    from repro.environment.resolvers.source import ArchiveSource
+    from repro.errors import Location
+    from repro.events import Sink
+    from repro.oci.store import Store
+    from repro.workflow.model import ArchiveBase
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """An image in the store: a name of it (``<none>`` without), its ID, creation time, and bytes of its files."""
+
+    name: str
+    image_id: Digest
+    created: str
+    size: int
+
+
+def list_images(host: Host) -> tuple[ImageRow, ...]:
+    """Return the store's images, one row a name, sorted by name; the nameless ones last."""
+    with opened(host, ignore) as engine:
+        store = engine.store
+        named = store.refs()
+        rows = [_row(store, _familiar(name), image_id) for name, image_id in named.items()]
+        rows += [_row(store, "<none>", image_id) for image_id in sorted(store.images() - set(named.values()))]
+    return tuple(rows)
+
+
+def _familiar(name: str) -> str:
+    return name if name.startswith("archive:") else Reference.parse(name).familiar
+
+
+def _row(store: Store, name: str, image_id: Digest) -> ImageRow:
+    config = store.config(image_id)
+    return ImageRow(name, image_id, config.created or "", _size(store, config.diff_ids))
+
+
+def _size(store: Store, diff_ids: Sequence[Digest]) -> int:
+    """Return the bytes of the layers' files; a layer that is unpacked in another mode only counts nothing."""
+    return sum(store.layer_info(diff_id).content for diff_id in diff_ids if store.has_layer(diff_id))
+
+
+def inspect_image(host: Host, name: str) -> dict[str, Json]:
+    """Return what `docker image inspect` would say of the image, under Docker's names."""
+    with opened(host, ignore) as engine:
+        store = engine.store
+        image_id = store.resolve(name)
+        config = store.config(image_id)
+        tags = sorted(_familiar(tag) for tag, known in store.refs().items() if known == image_id)
+        return {
+            "Id": str(image_id),
+            "RepoTags": tags,
+            "Created": config.created or "",
+            "Architecture": config.architecture,
+            "Os": config.os,
+            "Size": _size(store, config.diff_ids),
+            "Config": {
+                "User": config.user,
+                "Env": list(config.env),
+                "Entrypoint": None if config.entrypoint is None else list(config.entrypoint),
+                "Cmd": None if config.cmd is None else list(config.cmd),
+                "WorkingDir": config.working_dir,
+                "Labels": dict(config.labels),
+            },
+            "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in config.diff_ids]},
+        }
+
+
+def format_fields(template: str, value: Mapping[str, Json]) -> str:
+    """Return ``template`` with each ``{{ .Field.Of.It }}`` (or ``{{ json .Field }}``) filled in, as Docker spells it.
+
+    UsageError for anything else in braces, and for a field that is not there, with those that are.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        inner = re.fullmatch(r"(json\s+)?\.([A-Za-z][A-Za-z0-9.]*)?", match[1].strip())
+        if inner is None:
+            raise UsageError(f"not understood: {match[0]}", hint="write {{ .Field }} or {{ json .Field }}")
+        found: Json = value
+        for part in (inner[2] or "").split(".") if inner[2] else ():
+            if not isinstance(found, dict) or part not in found:
+                known = ", ".join(found) if isinstance(found, dict) else "none"
+                raise UsageError(f"there is no field {part!r} in {match[0]}", hint=f"there are: {known}")
+            found = found[part]
+        if inner[1] is None and isinstance(found, str | int | float):
+            return str(found)
+        import json  # noqa: PLC0415 - only where something is not plain
+
+        return json.dumps(found, ensure_ascii=False)
+
+    return re.sub(r"\{\{(.*?)\}\}", fill, template)
+
+
+def pairs(given: Sequence[str], option: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return ``K=V`` arguments as a mapping; a bare ``K`` takes its value from ``environ``."""
+    out = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not key:
+            raise UsageError(f"{option} {item!r} names nothing", hint=f"write {option} NAME=value")
+        if equals:
+            out[key] = value
+        elif key in environ:
+            out[key] = environ[key]
+    return out
+
+
+def build_image(
+    host: Host,
+    context: str,
+    *,
+    file: str | None,
+    tags: tuple[str, ...],
+    target: str | None,
+    args: Mapping[str, str],
+    labels: Mapping[str, str],
+    no_cache: bool,
+    network: str,
+    sink: Sink,
+) -> Digest:
+    """Return the ID of the image built from the folder ``context``, named by ``tags``.
+
+    FROM takes stages, images in the store, and archive bases (``archive:debian/bookworm``, as they are today).
+    ``SOURCE_DATE_EPOCH`` of the host's environment is the build's epoch.
+    """
+    from repro.build.engine import BuildOptions  # noqa: PLC0415 - only to build
+    from repro.runtime.spec import Network  # noqa: PLC0415
+
+    names = [Reference.parse(tag) for tag in tags]  # a bad name is told before the work
+    folder = host.cwd / context
+    if not folder.is_dir():
+        raise UsageError(f"the build context {context} is no folder", hint="name the folder that COPY reads from")
+    dockerfile = host.cwd / file if file is not None else folder / "Dockerfile"
+    shown = file if file is not None else f"{context.rstrip('/')}/Dockerfile"
+    try:
+        text = dockerfile.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{shown} cannot be read", why=str(error), hint="name the Dockerfile with -f") from error
+    options = BuildOptions(
+        name=names[0].familiar if names else "image",
+        target=target,
+        args=args,
+        labels=labels,
+        epoch=_epoch(host.environ),
+        network=Network.NONE if network == "none" else Network.HOST,
+        no_cache=no_cache,
+    )
+    with opened(host, sink) as engine:
+        bases = _Bases(engine)
+        image_id = build_folder(
+            engine, text, file=shown, folder=folder, options=options, base=bases.image, source=bases.source
+        )
+        for name in names:
+            engine.store.tag(str(name), image_id)
+    return image_id
+
+
+def _epoch(environ: Mapping[str, str]) -> int | None:
+    given = environ.get("SOURCE_DATE_EPOCH")
+    if given is None:
+        return None
+    if not given.isascii() or not given.isdigit():
+        raise UsageError(f"SOURCE_DATE_EPOCH is {given!r}", hint="set it to seconds since 1970, or unset it")
+    return int(given)
+
+
+class _Bases:
+    """The bases of a build outside a workflow: archive bases are taken from the store, or made as they are today."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def source(self, base: ArchiveBase) -> ArchiveSource | None:
+        from repro.environment.resolvers.source import find_source  # noqa: PLC0415 - only where a base is an archive
+
+        try:
+            return find_source(base, environ=self._engine.host.environ)
+        except LockError:
+            return None
+
+    def image(self, name: str, where: Location) -> Digest:
+        engine = self._engine
+        known = engine.store.refs().get(name if name.startswith("archive:") else str(Reference.parse(name)))
+        if known is not None and engine.store.has_image(known):
+            return known
+        if not name.startswith("archive:"):
+            raise no_image(name, where)
+        from repro.api.environments import archive_base  # noqa: PLC0415 - only where a base is an archive
+        from repro.environment.resolvers.archive import build_base, lock_base  # noqa: PLC0415
+        from repro.environment.resolvers.index import fetch_indexes  # noqa: PLC0415
+        from repro.environment.resolvers.source import find_source  # noqa: PLC0415
+
+        base = archive_base(name, where)
+        source = find_source(base, environ=engine.host.environ)
+        indexes = fetch_indexes(
+            source, engine.downloads, engine.transports.get, now=engine.host.now(), sink=engine.sink
+        )
+        entry = lock_base(base, source, indexes, downloads=engine.downloads, sink=engine.sink)
+        return build_base(
+            entry,
+            source=source,
+            downloads=engine.downloads,
+            store=engine.store,
+            launcher=engine.launcher(),
+            sink=engine.sink,
+        )
+
+
+def no_image(name: str, where: Location) -> BuildError:
+    """Return the error for a FROM whose image is not in the store."""
+    return BuildError(
+        f"there is no image {name!r} in the store",
+        where=where,
+        why="this version does not pull from registries",
+        hint="build it first with `repro image build -t`, or start FROM archive:debian/bookworm",
+    )
+
+
+def build_folder(
+    engine: Engine,
+    text: str,
+    *,
+    file: str,
+    folder: Path,
+    options: BuildOptions,
+    base: Callable[[str, Location], Digest],
+    source: Callable[[ArchiveBase], ArchiveSource | None],
+) -> Digest:
+    """Return the ID of the image of a Dockerfile's ``text`` with the context ``folder``, seen through .dockerignore."""
+    from repro.build.context import FolderContext  # noqa: PLC0415 - only to build
+    from repro.build.engine import build  # noqa: PLC0415
+
+    with engine.store.workspace() as room:
+        result = build(
+            text,
+            file=file,
+            context=FolderContext(folder, _ignore_rules(folder, file)),
+            options=options,
+            store=engine.store,
+            launcher=engine.launcher(),
+            base=base,
+            extras=lambda name: apt_extras(engine, name, source, room),
+            sink=engine.sink,
+        )
+    return result.image_id
+
+
+def apt_extras(engine: Engine, base: str, source: Callable[[ArchiveBase], ArchiveSource | None], room: Path) -> Extras:
+    """Return what RUN is given from outside on an archive base: apt's sources, so that no layer names a mirror."""
+    from repro.build.run import Extras  # noqa: PLC0415 - only to build
+    from repro.runtime.spec import Bind  # noqa: PLC0415
+
+    if not base.startswith("archive:"):
+        return Extras()
+    from repro.api.environments import archive_base  # noqa: PLC0415
+    from repro.environment.resolvers.network import apt_network_config  # noqa: PLC0415
+
+    found = source(archive_base(base))
+    if found is None:
+        return Extras()
+    binds, env = apt_network_config(found, room / "apt.d", environ=engine.host.environ)
+    return Extras(tuple(Bind(path, target) for path, target in binds), env)
+
+
+def context_digest(folder: Path, dockerfile: str) -> Digest:
+    """Return the digest of all that a build of ``folder`` could read, .dockerignore applied."""
+    from repro.build.context import FolderContext  # noqa: PLC0415 - reads the context
+    from repro.build.source import Kind  # noqa: PLC0415
+
+    context = FolderContext(folder, _ignore_rules(folder, dockerfile))
+    found: list[Json] = []
+    root = context.node("")
+    waiting = [] if root is None else [root]
+    while waiting:
+        node = waiting.pop()
+        content = str(context.digest(node)) if node.kind is Kind.FILE else node.target
+        found.append([node.path, node.kind.value, node.mode, content])
+        if node.kind is Kind.FOLDER:
+            waiting.extend(context.children(node))
+    return record_digest("context/1", sorted(found, key=str))
+
+
+def _ignore_rules(folder: Path, dockerfile: str) -> IgnoreRules:
+    """Return the rules of ``<Dockerfile>.dockerignore`` in the context, else of its ``.dockerignore``, else none."""
+    from repro.dockerfile.ignore import IgnoreRules, parse_ignore  # noqa: PLC0415 - only to build
+
+    for name in (f"{dockerfile.rpartition('/')[2]}.dockerignore", ".dockerignore"):
+        file = folder / name
+        if file.is_file():
+            return parse_ignore(file.read_text(encoding="utf-8"), name)
+    return IgnoreRules()

@@ -1,0 +1,97 @@
+"""A project: the folder of a workflow.yaml, what is declared in it, and its .repro folder of state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro.digest import Digest
+from repro.errors import UsageError
+from repro.files import write_atomic
+from repro.workflow.loader import load
+from repro.workflow.plan import plan
+from repro.workflow.project import FolderProject
+
+if TYPE_CHECKING:
+    from repro.api.host import Host
+    from repro.workflow.model import Plan, Workflow
+
+DEFAULT_FILE = "workflow.yaml"
+STATE = ".repro"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A loaded workflow. ``root`` is the absolute folder that all its paths are relative to."""
+
+    root: Path
+    file: Path
+    shown: str  # the workflow file as the user named it
+    digest: Digest
+    workflow: Workflow
+
+    @property
+    def state(self) -> Path:
+        """The folder of records, journals, logs and scratch."""
+        return self.root / STATE
+
+    @property
+    def lock_file(self) -> Path:
+        """``workflow.lock``, beside the workflow file."""
+        return self.file.with_suffix(".lock")
+
+    def plan(self) -> Plan:
+        """Return the plan of all jobs; WorkflowError with every mistake that shows only now."""
+        return plan(self.workflow, project=FolderProject(self.root))
+
+
+def open_project(host: Host, named: str | None) -> Project:
+    """Return the project of the workflow file (or its folder) that the user named, else of ``workflow.yaml`` here.
+
+    Raises:
+        UsageError: there is no such file.
+        WorkflowError: it has mistakes; all of them are in it.
+    """
+    shown = named or DEFAULT_FILE
+    file = host.cwd / shown
+    if file.is_dir():
+        shown = str(Path(shown) / DEFAULT_FILE)
+        file = host.cwd / shown
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError as error:
+        hint = "name the workflow file, or go to its folder" if named is None else "check the path"
+        raise UsageError(f"there is no workflow file {shown}", hint=hint) from error
+    except OSError as error:
+        raise UsageError(f"{shown} cannot be read", why=error.strerror) from error
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{shown} is not UTF-8", why=str(error), hint="save it as UTF-8") from error
+    root = Path(file.parent).resolve()
+    return Project(root, root / file.name, shown, Digest.of(data), load(text, shown))
+
+
+def prepare_state(project: Project) -> None:
+    """Make the state folder, ignored by git through a .gitignore of its own; idempotent."""
+    ignore = project.state / ".gitignore"
+    if not ignore.exists():
+        write_atomic(ignore, b"*\n")
+
+
+def find_state(host: Host, path: str) -> tuple[Path, str]:
+    """Return the root of the project that the file ``path`` belongs to, and the file's path in it.
+
+    The nearest folder above the file that has a ``.repro``; UsageError when there is none.
+    """
+    absolute = (host.cwd / path).absolute()
+    absolute = Path(absolute.parent.resolve()) / absolute.name
+    for folder in absolute.parents:
+        if (folder / STATE).is_dir():
+            return folder, str(absolute.relative_to(folder))
+    raise UsageError(
+        f"no run has been recorded for {path}",
+        why=f"no folder above it has a {STATE} folder",
+        hint="name a file in a project that `repro run` has run",
+    )

@@ -1,0 +1,87 @@
+"""Questions about results and about the host: `why` and `doctor`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from repro.api.project import find_state
+from repro.data.checksum import StatCache
+from repro.errors import UsageError
+from repro.execution.state import State
+from repro.provenance import journal, lineage
+from repro.runtime.probe import HostReport, probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from repro.api.host import Host
+    from repro.events import FileRecord
+    from repro.provenance.lineage import ImageInfo, JobInfo, Lineage
+
+
+def why(host: Host, path: str) -> Lineage:
+    """Return how the file (or folder output) came to be, by its bytes as they are now.
+
+    UsageError when it is missing or in no project; DataError when no recorded job made these bytes.
+    """
+    root, relative = find_state(host, path)
+    target = root / relative
+    if not target.exists():
+        raise UsageError(f"there is no file {path}", hint="name a result that is there, or make it with `repro run`")
+    digest = StatCache(State(root).stat_cache).record(root, f"{relative}/" if target.is_dir() else relative).digest
+    folder = State(root).runs
+    entries = ((summary.run, journal.read(folder / summary.run / journal.JOURNAL)) for summary in journal.runs(folder))
+    return lineage.why(entries, relative, digest)
+
+
+def lineage_lines(found: Lineage, *, every_package: bool = False) -> Iterator[str]:
+    """Give the lineage as text: the file, its jobs with command and inputs, images with packages, raw inputs."""
+    yield _file_text(found.file)
+    makers = {job.key: job.job for job in found.jobs}
+    for job in found.jobs:
+        yield ""
+        yield f"job {job.job}  (run {job.run}, {job.wall:.1f} s, on {job.host}, ended {job.ended})"
+        yield f"  image    {job.image}  environment {job.environment}"
+        yield from (
+            f"  {'command' if number == 0 else '':8} {line}" for number, line in enumerate(job.command.splitlines())
+        )
+        if job.params:
+            yield f"  params   {', '.join(f'{name}={value}' for name, value in job.params.items())}"
+        for name, origins in job.inputs.items():
+            for origin in origins:
+                made = f"from {makers[origin.made_by]}" if origin.made_by is not None else "raw input"
+                yield f"  input    {name}: {_file_text(origin.file)}  {made}"
+        for origin in job.code:
+            yield f"  code     {_file_text(origin.file)}"
+        for name, file in job.outputs.items():
+            yield f"  output   {name}: {_file_text(file)}"
+    for image in found.images:
+        yield ""
+        yield from _image_lines(image, [job for job in found.jobs if job.image == image.image], every=every_package)
+    yield ""
+    yield "raw inputs and code"
+    for file in found.raw:
+        yield f"  {_file_text(file)}"
+
+
+def _image_lines(image: ImageInfo, jobs: list[JobInfo], *, every: bool) -> Iterator[str]:
+    yield f"image {image.image}  environment {image.environment}"
+    words = set(re.findall(r"[A-Za-z0-9][A-Za-z0-9+.-]+", "\n".join(job.command for job in jobs)))
+    shown = [(name, version) for name, version in image.packages if every or name in words]
+    for name, version in shown:
+        yield f"  package  {name} {version}"
+    if len(shown) < len(image.packages):
+        yield f"  {len(image.packages) - len(shown)} more packages: --packages lists them"
+
+
+def _file_text(file: FileRecord) -> str:
+    return f"{file.path}  {file.digest}  {file.size} bytes"
+
+
+def doctor(host: Host) -> HostReport:
+    """Return what this host gives to containers, tried where the store is (or would be)."""
+    place = host.store_root
+    while not place.is_dir():
+        place = place.parent
+    return probe(host.uid, place)

@@ -1,0 +1,287 @@
+"""Plan, lock, build and run a workflow; ask how its runs went."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from repro import __version__
+from repro.api.engine import Engine, opened
+from repro.api.environments import Environments, used_environments
+from repro.api.project import open_project
+from repro.digest import Digest
+from repro.errors import BusyError, UsageError
+from repro.events import RunFinished, RunStarted, ignore
+from repro.execution.run import Executor
+from repro.execution.state import State
+from repro.files import locked
+from repro.provenance import journal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from repro.api.environments import BuiltImage
+    from repro.api.host import Host
+    from repro.api.project import Project
+    from repro.events import Event, Sink
+    from repro.execution.run import JobState
+    from repro.workflow.model import Plan
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
+
+
+def validate(host: Host, named: str | None) -> Plan:
+    """Return the plan of the workflow; WorkflowError with every mistake in it."""
+    return open_project(host, named).plan()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """A part of a job's key that differs from its latest record."""
+
+    part: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """How a job stands: ``cached``, ``run``, or ``pending`` until its inputs are there."""
+
+    job: str
+    step: str
+    status: str
+    why: str
+    changes: tuple[PlannedChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What `repro run` would do now."""
+
+    workflow: str
+    jobs: tuple[PlannedJob, ...]
+
+
+def plan(host: Host, named: str | None) -> Planned:
+    """Return how each job stands. Nothing is locked, built or run: a job without an image yet is to run."""
+    project = open_project(host, named)
+    with opened(host, ignore) as engine:
+        environments = Environments(project, engine, may_add=False)
+        executor = _executor(host, project, project.plan(), environments, environments.known_ids(), engine, ignore)
+        states = executor.assess()
+    return Planned(project.shown, tuple(_planned(state) for state in states))
+
+
+def _planned(state: JobState) -> PlannedJob:
+    changes = tuple(PlannedChange(change.part, change.old, change.new) for change in state.changes)
+    return PlannedJob(state.job.id, state.job.step.name, state.status, state.why, changes)
+
+
+def lock(host: Host, named: str | None, *, upgrade: bool, sink: Sink) -> tuple[str, ...]:
+    """Resolve what workflow.lock lacks (with ``upgrade``: everything) and return what changed, a line each."""
+    project = open_project(host, named)
+    project.plan()
+    with _holding(host, project, "repro lock"), opened(host, sink) as engine:
+        environments = Environments(project, engine, upgrade=upgrade)
+        before = environments.lock
+        for name in project.workflow.environments:
+            environments.entry(name, relock=True)
+        environments.prune()
+        return environments.changes_since(before)
+
+
+def build(
+    host: Host, named: str | None, *, environments: tuple[str, ...], no_cache: bool, sink: Sink
+) -> tuple[BuiltImage, ...]:
+    """Return the images of the environments (default: all that steps use), built where the store lacks them."""
+    project = open_project(host, named)
+    names = used_environments(project, environments)
+    with _holding(host, project, "repro build"), opened(host, sink) as engine:
+        made = Environments(project, engine)
+        return tuple(made.build(name, no_cache=no_cache) for name in names)
+
+
+class Run:
+    """One `repro run`. ``stop`` may be called from a signal handler at any time."""
+
+    def __init__(
+        self,
+        host: Host,
+        named: str | None,
+        *,
+        cpus: int | None = None,
+        memory: str | None = None,
+        locked: bool = False,
+        sink: Sink = ignore,
+    ) -> None:
+        if cpus is not None and cpus < 1:
+            raise UsageError(f"--cpus {cpus}: at least 1 is needed")
+        self._host = host
+        self._cpus = min(cpus or host.cpus, host.cpus)
+        self._memory = host.memory if memory is None else parse_size(memory)
+        self._may_add = not locked
+        self._sink = sink
+        self._project = open_project(host, named)
+        self._executor: Executor | None = None
+        self._engine: Engine | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the run soon; before the jobs, while images are made, by KeyboardInterrupt in the caller's thread."""
+        self._stopped = True
+        if self._executor is None:
+            raise KeyboardInterrupt
+        self._executor.stop()
+
+    def execute(self) -> RunFinished:
+        """Run what is not cached; return the counts. Errors of lock and build are raised, failed jobs are counted."""
+        host, project = self._host, self._project
+        workflow_plan = project.plan()
+        state = State(project.root)
+        run_id = f"{host.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        with ExitStack() as stack:
+            engine = stack.enter_context(opened(host, self._sink))
+            environments = Environments(project, engine, may_add=self._may_add)
+            executor = self._prepare(workflow_plan, environments, engine)
+            state.prepare()
+            written = stack.enter_context(journal.Journal(state.runs / run_id / journal.JOURNAL, host.now))
+            self._journal = written
+            self._emit(
+                RunStarted(
+                    run=run_id,
+                    workflow=project.shown,
+                    workflow_digest=project.digest,
+                    lock_digest=Digest.of_file(project.lock_file) if project.lock_file.exists() else None,
+                    jobs=len(workflow_plan.jobs),
+                    host=host.name,
+                    user=host.user,
+                    version=__version__,
+                )
+            )
+            self._executor = executor
+            if self._stopped:
+                executor.stop()
+            return executor.run(run_id)
+
+    def _prepare(self, workflow_plan: Plan, environments: Environments, engine: Engine) -> Executor:
+        """Lock what is missing, and have the images of all jobs that are not cached; return the executor."""
+        ids: dict[str, Digest] = {}
+        names = tuple(dict.fromkeys(job.step.environment for job in workflow_plan.jobs))
+        for name in names:
+            ids[name] = environments.image_id(name)
+        while True:
+            executor = _executor(
+                self._host,
+                self._project,
+                workflow_plan,
+                environments,
+                ids,
+                engine,
+                self._emit,
+                cpus=self._cpus,
+                memory=self._memory,
+            )
+            wanted = dict.fromkeys(
+                state.job.step.environment for state in executor.assess() if state.status != "cached"
+            )
+            made = {name: environments.image(name).image_id for name in wanted}
+            if all(ids[name] == image_id for name, image_id in made.items()):
+                return executor
+            ids |= made  # a rebuilt image is another one than the lock said: the keys are, too
+
+    def _emit(self, event: Event) -> None:
+        self._journal(event)
+        self._sink(event)
+
+
+def _executor(
+    host: Host,
+    project: Project,
+    workflow_plan: Plan,
+    environments: Environments,
+    ids: Mapping[str, Digest],
+    engine: Engine,
+    sink: Sink,
+    *,
+    cpus: int | None = None,
+    memory: int | None = None,
+) -> Executor:
+    return Executor(
+        project.root,
+        workflow_plan,
+        image_ids=ids,
+        images=environments.image,
+        launcher=engine.launcher,
+        sink=sink,
+        now=host.now,
+        host=host.name,
+        cpus=cpus or host.cpus,
+        memory=memory or host.memory,
+    )
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that ``8GB``, ``512MiB`` or a plain number mean; UsageError for anything else."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"not a size: {text!r}", hint="write it as 8GB or 512MiB")
+    power = " kMGT".lower().index(found[2].lower() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def _holding(host: Host, project: Project, what: str) -> AbstractContextManager[None]:
+    """Hold the project against a run that would write the same lock file; BusyError names who has it."""
+    state = State(project.root)
+    state.prepare()
+    return locked(state.lock, owner=f"{what} on {host.name}", wait=False)
+
+
+# ---- questions about runs
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the project stands: who is running it now (None: nobody), its last run, and that run's failed jobs."""
+
+    running: str | None
+    last: journal.RunSummary | None
+    failures: tuple[journal.JobSummary, ...]
+
+
+def status(host: Host, named: str | None) -> Status:
+    """Return how the last run went, and whether one is going on."""
+    state = State(open_project(host, named).root)
+    running = None
+    if state.lock.exists():
+        try:
+            with locked(state.lock, wait=False):
+                pass
+        except BusyError as error:
+            running = (error.why or "").removeprefix("held by ")
+    found = journal.runs(state.runs)
+    if not found:
+        return Status(running, None, ())
+    last = found[-1]
+    jobs = journal.jobs(journal.read(state.runs / last.run / journal.JOURNAL))
+    return Status(running, last, tuple(job for job in jobs if job.state == "failed"))
+
+
+def runs(host: Host, named: str | None) -> tuple[journal.RunSummary, ...]:
+    """Return the project's runs, newest first."""
+    return tuple(reversed(journal.runs(State(open_project(host, named).root).runs)))
+
+
+def run_jobs(host: Host, named: str | None, run: str) -> tuple[journal.JobSummary, ...]:
+    """Return the jobs of the run with that ID (or the start of one, or ``last``); UsageError when there is none."""
+    folder = State(open_project(host, named).root).runs
+    known = [summary.run for summary in journal.runs(folder)]
+    found = known[-1:] if run == "last" else [name for name in known if name.startswith(run)]
+    if len(found) != 1:
+        what = "no run yet" if not known else f"no run {run!r}" if not found else f"{run!r} means {len(found)} runs"
+        raise UsageError(what, hint="`repro log` lists them")
+    return journal.jobs(journal.read(folder / found[0] / journal.JOURNAL))

@@ -1,0 +1,150 @@
+"""The `repro` command: finds the subcommand, runs it, turns errors into messages and exit statuses.
+
+Only the chosen command's module is imported, so that ``repro --help`` and small commands stay quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from repro import __version__
+from repro.errors import ReproError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "validate": "check workflow.yaml; print every mistake with its place and its fix",
+    "plan": "say for each job whether it is cached, or why it would run",
+    "lock": "resolve environments to hashes and write workflow.lock",
+    "build": "build the images of a workflow's environments",
+    "run": "run a workflow: lock, build, then every job that is not cached",
+    "status": "say how the last run went and whether one is going on",
+    "log": "list the runs of a project, or the jobs of one run",
+    "why": "walk from a result back to inputs, commands, images and packages",
+    "doctor": "say what this host gives to containers, and what to ask for",
+    "image": "list, inspect and build images",
+    "completion": "print the shell's completion script",
+}
+
+_EPILOG = """\
+Start with:  repro run workflow.yaml        (see examples/samtools in the source)
+Help on one: repro COMMAND --help
+Environment: REPRO_STORE (images and layers), REPRO_CACHE (downloads), REPRO_APT_MIRROR, NO_COLOR
+Exit status: 0 done; 1 jobs failed; 2 usage or workflow mistakes; 3 lock; 4 data or download; 5 store or lock
+             held; 6 build; 125 the host cannot run containers; 130 interrupted
+"""
+
+
+def _usage_error(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    raise UsageError(message, hint=f"see `{parser.prog} --help`")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are UsageErrors; a line of help per option, text kept as written."""
+
+    def __init__(self, prog: str, description: str, epilog: str = "") -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        _usage_error(self, message)
+
+
+def _top_parser() -> Parser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {line}" for name, line in COMMANDS.items())
+    parser = Parser(
+        "repro",
+        "From one workflow.yaml to results that anyone can re-create and check.\n\ncommands:\n" + listing,
+        _EPILOG,
+    )
+    parser.usage = "repro [-C DIR] [-q | -v] COMMAND [ARGUMENTS]"
+    parser.add_argument("--version", action="version", version=f"repro {__version__}")
+    parser.add_argument("-C", dest="folder", metavar="DIR", help="work as if started in DIR")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only warnings, failures and results")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also what builds print, and cached jobs")
+    parser.add_argument("--debug", action="store_true", help="log what repro does, and tracebacks of errors")
+    parser.add_argument("command", metavar="COMMAND", nargs="?")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        return _dispatch(arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output left: no message
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        print("repro: interrupted", file=sys.stderr)
+        return 130
+    except ReproError as error:
+        if debug:
+            logging.getLogger("repro").exception("the error's origin")
+        print(f"{_error_word()} {error}", file=sys.stderr)
+        return error.exit_status
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"{_error_word()} {type(error).__name__}: {error}\n"
+            "  why: this is a mistake in repro, not in your work\n"
+            "  fix: run the same with --debug and report what it prints",
+            file=sys.stderr,
+        )
+        return 70  # EX_SOFTWARE
+
+
+def _error_word() -> str:
+    from repro.cli.console import colour_wanted  # noqa: PLC0415 - only when there is an error
+
+    return "\033[31merror:\033[0m" if colour_wanted(sys.stderr, os.environ) else "error:"
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    parser = _top_parser()
+    options = parser.parse_args(arguments)
+    if options.debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)6d %(name)s: %(message)s")
+    if options.command is None:
+        parser.print_help()
+        return 0
+    if options.command == "help":
+        return _dispatch([*options.arguments[:1], "--help"])
+    if options.command not in COMMANDS:
+        import difflib  # noqa: PLC0415 - only for a mistyped command
+
+        near = difflib.get_close_matches(options.command, COMMANDS, 1)
+        hint = f"did you mean `repro {near[0]}`?" if near else "see `repro --help`"
+        raise UsageError(f"there is no command {options.command!r}", hint=hint)
+    if options.folder is not None:
+        try:
+            os.chdir(options.folder)
+        except OSError as error:
+            raise UsageError(f"-C {options.folder}: {error.strerror}") from error
+    module = importlib.import_module(f"repro.cli.{options.command}")
+    command = Parser(f"repro {options.command}", COMMANDS[options.command].capitalize() + ".")
+    module.add_arguments(command)
+    command.set_defaults(quiet=options.quiet, verbose=options.verbose)
+    status: int = module.run(command.parse_args(options.arguments))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
