@@ -1,0 +1,139 @@
+"""An ordinary user: no root, no subuid ranges, a home and a copy of the project of its own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+NAME = "repro-test"
+_LIBRARIES = (
+    "pyyaml",
+    "jinja2",
+    "markupsafe",
+    "pysequoia",
+    "urllib3",
+    "pytest",
+    "pluggy",
+    "iniconfig",
+    "packaging",
+    "hypothesis",
+    "sortedcontainers",
+    "pygments",
+)
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user who runs things in ``home`` with ``python`` and this project on its path."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+    python: str
+    path: str
+
+    def command(self, *argv: str, env: dict[str, str] | None = None) -> list[str]:
+        """Return the command line that runs ``argv`` as this user with a clean environment."""
+        variables = {
+            "HOME": str(self.home),
+            "USER": self.name,
+            "LOGNAME": self.name,
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": self.path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **{name: os.environ[name] for name in ("REPRO_APT_MIRROR",) if name in os.environ},
+            **(env or {}),
+        }
+        clean = ["env", "-i", *(f"{key}={value}" for key, value in variables.items())]
+        switch = (
+            []
+            if os.getuid() == self.uid
+            else ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
+        )
+        return [*switch, *clean, *argv]
+
+    def run(
+        self, *argv: str, env: dict[str, str] | None = None, cwd: Path | None = None, timeout: float = 600
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``argv`` as this user and return what it printed."""
+        return subprocess.run(
+            self.command(*argv, env=env),
+            cwd=cwd or self.home,
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+            check=False,
+        )
+
+    def repro(self, *arguments: str, **more) -> subprocess.CompletedProcess[str]:
+        """Run the `repro` command as this user."""
+        return self.run(self.python, "-m", "repro.cli.main", *arguments, **more)
+
+    def give(self, path: Path) -> Path:
+        """Make ``path`` and all below it this user's."""
+        if os.getuid() == 0:
+            for folder, folders, files in os.walk(path):
+                for name in [".", *folders, *files]:
+                    os.lchown(os.path.join(folder, name), self.uid, self.gid)
+        return path
+
+
+def caller(home: Path) -> Account:
+    """Return the account that the tests run under, with a home of its own."""
+    entry = os.getuid(), os.getgid()
+    return Account(pwd.getpwuid(entry[0]).pw_name, *entry, home, sys.executable, str(PROJECT))
+
+
+def make_ordinary() -> Account:
+    """Return an ordinary user without subuid ranges; made, with copies that it can read, where we are root."""
+    if os.getuid() != 0:
+        return caller(Path(tempfile.mkdtemp(prefix="repro-home-")))
+    try:
+        entry = pwd.getpwnam(NAME)
+    except KeyError:
+        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", NAME], check=True, capture_output=True)
+        entry = pwd.getpwnam(NAME)
+    for ranges in (Path("/etc/subuid"), Path("/etc/subgid")):  # useradd hands them out by itself
+        if ranges.exists():
+            lines = ranges.read_text().splitlines(keepends=True)
+            ranges.write_text("".join(line for line in lines if not line.startswith(f"{NAME}:")))
+    place = Path(tempfile.mkdtemp(prefix="repro-account-", dir="/var/tmp"))
+    os.chmod(place, 0o755)
+    code = place / "code"
+    ignored = shutil.ignore_patterns("__pycache__", ".repro", "results", "work")
+    for part in ("repro", "templates", "examples", "tests"):
+        shutil.copytree(PROJECT / part, code / part, ignore=ignored, symlinks=True)
+    for library in _LIBRARIES:
+        for file in importlib.metadata.files(library) or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                target = code / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.locate(), target)
+    for folder, _, files in os.walk(code):
+        os.chmod(folder, 0o755)
+        for name in files:
+            if not os.path.islink(os.path.join(folder, name)):
+                os.chmod(os.path.join(folder, name), 0o755 if name.endswith(".so") else 0o644)
+    home = place / "home"
+    home.mkdir()
+    account = Account(NAME, entry.pw_uid, entry.pw_gid, home, "/usr/bin/python3", str(code))
+    account.give(home)
+    return account
+
+
+def remove(account: Account) -> None:
+    """Remove what `make_ordinary` made beside the user."""
+    from repro.files import remove_tree
+
+    remove_tree(account.home.parent if os.getuid() == 0 else account.home)

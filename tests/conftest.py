@@ -1,0 +1,28 @@
+"""Fixtures for all tests: the two kinds of user, and a cache of downloads that outlives a session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import accounts
+
+
+@pytest.fixture(scope="session")
+def ordinary():
+    """An ordinary user without subuid ranges."""
+    account = accounts.make_ordinary()
+    yield account
+    accounts.remove(account)
+
+
+@pytest.fixture(scope="session")
+def download_cache() -> Path:
+    """The folder of downloads that tests share from one session to the next; content-addressed and verified."""
+    named = os.environ.get("REPRO_TEST_CACHE")
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(named) if named else Path(cache) / "repro-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
