@@ -212,7 +212,7 @@ def input_lists(job: Job) -> dict[str, bytes]:
     lists: dict[str, bytes] = {}
     for template in command_templates(job.step.run):
         for placeholder in template.placeholders:
-            if ".list" not in placeholder.expression and "list" not in placeholder.expression:
+            if "list" not in placeholder.expression:
                 continue
             for name in mentions(placeholder):
                 if name[0] == "inputs" and len(name) > 1 and name[1] in job.inputs:

@@ -98,7 +98,7 @@ class InputResolver:
         """Return the paths that a template means for a job (several for a glob); None after a reported mistake."""
         parsed = parse_template(template)
         if not parsed.placeholders:
-            return self._expanded(template, is_glob=has_glob(parsed))
+            return self._expanded(draft, key, template, is_glob=has_glob(parsed))
         is_glob = has_glob(parsed)
         try:
             path = render_path(template, _escaped(draft.scope) if is_glob else draft.scope)
@@ -111,13 +111,18 @@ class InputResolver:
         if wrong := mistake(path):
             self._report.once(draft.step, key, f"{path!r} (of {draft.id}): {wrong[0]}", wrong[1])
             return None
-        return self._expanded(path, is_glob=is_glob)
+        return self._expanded(draft, key, path, is_glob=is_glob)
 
-    def _expanded(self, path: str, *, is_glob: bool) -> list[str]:
+    def _expanded(self, draft: Draft, key: str, path: str, *, is_glob: bool) -> list[str] | None:
+        """Return the project's files that a glob matches (outputs of earlier runs are none), or the path itself."""
         if not is_glob:
             return [path]
         if path not in self._globs:
             self._globs[path] = [file for file in self._project.glob(path) if not self._tree.makes(file)]
+        for file in self._globs[path]:
+            if wrong := mistake(file):
+                self._report.once(draft.step, key, f"{path} matches {file!r}: {wrong[0]}", wrong[1])
+                return None
         return self._globs[path] or [path]
 
     def gather(self, job: int, name: str, declared: FromInput) -> Taken | None:

@@ -11,9 +11,10 @@ STATE = ".repro"  # the project's own records and logs
 LOCK = "workflow.lock"  # beside workflow.yaml; a workflow of another name has a lock of that name
 
 _SLASHES = re.compile(r"/{2,}|(?:(?<=/)|^)\./+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # surrogates: not UTF-8 on disk
 _GLOB = re.compile(r"[*?[]")
-_CLEAN = re.compile(r"(?!/)(?:(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f]+(?:/|$))+")  # nothing to normalise or to refuse
+# a path with nothing in it to normalise or to refuse: the common case, told by one match
+_CLEAN = re.compile(r"(?!/)(?:(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f\ud800-\udfff]+(?:/|$))+")
 
 
 def normal(path: str) -> str:
@@ -37,8 +38,8 @@ def mistake(path: str) -> tuple[str, str] | None:
         return "absolute paths are not allowed", "write it relative to the workflow's folder, so that it works anywhere"
     if ".." in path.split("/"):
         return "'..' leads out of the workflow's folder", "move the file below the folder, or link it there"
-    if _CONTROL.search(path):
-        return "the path has a control character in it", "rename the file"
+    if _UNPRINTABLE.search(path):
+        return "the path has a control character in it, or bytes that are not UTF-8", "rename the file"
     return None
 
 

@@ -230,7 +230,12 @@ def _report_missing(binder: _Binder, missing: dict[tuple[str, str], list[str]]) 
         absent = tuple(path for path in dict.fromkeys(paths) if not binder.report.may_be_made(path))
         if not absent:
             continue
-        message, hint = missing_problem(binder.project, absent)
+        owner = binder.tree.owners.get(absent[0].rstrip("/")) or binder.tree.around(absent[0])
+        if owner is not None:
+            message = f"{absent[0]} cannot be: {owner.path} is a file, made by {_maker(binder.drafts, owner)}"
+            hint = "end that output in '/' to make it a folder, or take the file itself"
+        else:
+            message, hint = missing_problem(binder.project, absent)
         binder.report.once(binder.workflow.steps[step], key, message, hint)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from repro.workflow.expand import command_templates
 from repro.workflow.expressions import mentions
 from repro.workflow.fields import near, nearest
-from repro.workflow.foreach import RESERVED
 from repro.workflow.model import PathInput
 from repro.workflow.shell import command_template
 from repro.workflow.template import Placeholder, Template, TemplateError, parse_template
@@ -91,7 +90,7 @@ def _note(found: Uses, key: str, name: tuple[str, ...]) -> None:
     if name[0] == "params" and len(name) > 1:
         if not key.startswith("params."):
             found.params.add(name[1])
-    elif name[0] not in RESERVED:
+    elif name[0] not in _COMMAND:
         found.values.add(name[0])
         if key.startswith("outputs."):
             found.in_outputs.add(name[0])

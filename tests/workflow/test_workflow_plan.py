@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -145,10 +146,10 @@ def test_groups_partition_the_table(rows: list[tuple[str, str, str]], by: list[s
 
 def test_parquet_is_spelled_canonically(tmp_path: Path) -> None:
     """Numbers, truth values, times and nulls of a Parquet table become text; text stays what it is."""
-    import datetime as dt  # noqa: PLC0415
+    import datetime as dt
 
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import parquet  # noqa: PLC0415
+    import pyarrow as pa
+    from pyarrow import parquet
 
     columns = {
         "s": ["01", "b", ""],
@@ -218,6 +219,24 @@ def test_folder_project_globs(tmp_path: Path) -> None:
     assert [".hidden.txt"] == project.glob(".h*.txt")
     assert ["d/e/f.txt"] == project.glob("d/*/*.txt")
     assert [] == project.glob("none/*")
+
+
+@pytest.mark.parametrize("name", [b"a\nb.txt", b"\xff.txt"])
+def test_names_that_no_list_could_hold_are_refused(tmp_path: Path, name: bytes) -> None:
+    """A glob that matches a name with a newline, or one that is not UTF-8, is a mistake and not a crash later."""
+    (tmp_path / os.fsdecode(name)).touch()
+    with pytest.raises(WorkflowError, match="rename the file"):
+        planned(tmp_path, '  s: {inputs: {x: "*.txt"}, outputs: {o: o}, run: x}\n')
+
+
+def test_any_column_name_is_used_when_it_is_mentioned(tmp_path: Path) -> None:
+    """Columns count as used by what templates mention, whatever they are called; group names win over columns."""
+    (tmp_path / "t.csv").write_text("attempt,params,other\n1,x,y\n2,x,z\n")
+    steps = '  a: {foreach: {table: t.csv}, params: {k: v}, outputs: {o: "o/{{ attempt }}.{{ params.k }}"}, run: x}\n'
+    jobs = by_id(planned(tmp_path, steps))
+    assert ["a[attempt=1]", "a[attempt=2]"] == list(jobs)
+    assert [("attempt",), ("attempt",)] == [job.used for job in jobs.values()]
+    assert "o/1.v" == jobs["a[attempt=1]"].outputs["o"].path
 
 
 def test_values_are_no_patterns(tmp_path: Path) -> None:
