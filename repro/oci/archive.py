@@ -1,4 +1,4 @@
-"""Images as OCI image layouts (image-spec image-layout.md): folders that skopeo, umoci and buildah read too."""
+"""Images as OCI image layouts (image-spec image-layout.md): folders that other tools read and write too."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LARGEST_DOCUMENT: Final = 4 << 20  # bytes of a manifest, index or config: what
 def write_layout(store: Store, image_id: Digest, folder: Path, tag: str | None = None) -> Descriptor:
     """Write an image into the layout in ``folder``, made if need be; return the manifest's descriptor.
 
-    Layers are written uncompressed, each only if it is not there. ``tag`` names the image in ``index.json``, in
-    place of one that had the name; other images of the layout stay. A reader never sees a part of an image.
+    Layers are written uncompressed, each only if it is not there. ``tag`` names the image in ``index.json``,
+    in place of one that had the name; other images of the layout stay. A reader never sees a part of an image.
     """
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
@@ -45,8 +45,8 @@ def write_layout(store: Store, image_id: Digest, folder: Path, tag: str | None =
 def read_layout(folder: Path, store: Store, tag: str | None = None) -> Digest:
     """Take an image from the layout in ``folder`` into the store; return its image ID.
 
-    Every blob is checked against its digest and size, every layer against its diffID. ``tag`` chooses among several
-    images. DataError for anything that is missing, wrong or not for one image alone.
+    Every blob is checked against its digest and size, every layer against its diffID. ``tag`` chooses among
+    several images. DataError for anything that is missing, wrong or not for one image alone.
     """
     if not (folder / "oci-layout").exists():
         raise DataError(f"{folder} is no OCI image layout", why="it has no file oci-layout")

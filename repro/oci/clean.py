@@ -41,9 +41,7 @@ def clean_upper(folder: Path, *, epoch: int) -> None:
 
 def _clean_folder(descriptor: int, path: str, epoch: int) -> None:
     """Clean the open folder's attributes and everything in it, not its own time."""
-    if (
-        path.count("/") > tar.DEEPEST + 50
-    ):  # the writer says it of the layer's own names; this only stops early
+    if path.count("/") > tar.DEEPEST + 50:  # the writer says it of the layer's own names; this only stops early
         raise DataError(f"{path[:80]}...: more than {tar.DEEPEST} folders deep")
     names = [name for name in os.listxattr(descriptor) if ".overlay." in name]
     marked_files = False

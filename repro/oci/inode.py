@@ -102,9 +102,7 @@ def parse_owner(value: bytes, target: Target) -> tuple[int, int]:
     return int(uid), int(gid)
 
 
-def tar_attributes(
-    descriptor: int, form: str
-) -> tuple[tuple[int, int] | None, list[tuple[str, bytes]], bool]:
+def tar_attributes(descriptor: int, form: str) -> tuple[tuple[int, int] | None, list[tuple[str, bytes]], bool]:
     """Return what the extended attributes of an open file or folder mean.
 
     Returns:
@@ -112,6 +110,20 @@ def tar_attributes(
         name, and whether it is an opaque folder. Into a tar go ``user.*`` and file capabilities; labels and
         access lists are the host's own, overlay's and our marks mean nothing elsewhere.
     """
+    try:
+        return _tar_attributes(descriptor, form)
+    except PermissionError:  # the mode is asked again for each attribute, whatever the descriptor was opened for
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if mode & 0o400:
+            raise
+        os.fchmod(descriptor, mode | 0o400)
+        try:
+            return _tar_attributes(descriptor, form)
+        finally:
+            os.fchmod(descriptor, mode)
+
+
+def _tar_attributes(descriptor: int, form: str) -> tuple[tuple[int, int] | None, list[tuple[str, bytes]], bool]:
     owner: tuple[int, int] | None = None
     kept: list[tuple[str, bytes]] = []
     opaque = False
@@ -142,8 +154,8 @@ def open_readable(name: bytes | str | Path, mode: int, *, dir_fd: int | None = N
     """Open a regular file or a folder (see ``mode``) for reading, also where its mode forbids its owner to.
 
     Returns:
-        the descriptor, and whether a folder's mode had to be widened: the caller sets it back with fchmod
-        when it is done with the folder's entries. A file's mode is set back at once.
+        the descriptor, and whether a folder's mode had to be widened: the caller sets it back with fchmod when it
+        is done with the folder's entries. A file's mode is set back at once.
     """
     folder = stat.S_ISDIR(mode)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_DIRECTORY if folder else os.O_NONBLOCK)

@@ -37,7 +37,7 @@ from repro.oci.refs import file_name, find_image, full_name, name_of_file
 from repro.oci.workspace import Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from repro.digest import Json
@@ -277,9 +277,7 @@ class Store:
             with open(blob, "rb", buffering=0) as stream:
                 info = apply_tar(stream, folder, form=self.form)
             if diff_id is not None and info.diff_id != diff_id:
-                raise DataError(
-                    f"the bytes of layer {diff_id} are not its own", why=f"they are {info.diff_id}"
-                )
+                raise DataError(f"the bytes of layer {diff_id} are not its own", why=f"they are {info.diff_id}")
             tree = measure(folder, form=self.form).diff_id
             if tree != info.diff_id:  # another writer's tar: ours would not come out the same
                 with open(blob, "rb", buffering=0) as stream:
@@ -306,9 +304,7 @@ class Store:
         info, tree = self._facts(diff_id)
         if measure(self.layer_path(diff_id), form=self.form).diff_id != tree:
             return False
-        return tree == info.diff_id or (
-            self.has_blob(diff_id) and Digest.of_file(self.blob_path(diff_id)) == diff_id
-        )
+        return tree == info.diff_id or (self.has_blob(diff_id) and Digest.of_file(self.blob_path(diff_id)) == diff_id)
 
     def _keep(self, folder: Path, info: LayerInfo, tree: Digest) -> None:
         """Rename ``folder`` to its place, then say that it is there."""

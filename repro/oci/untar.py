@@ -136,9 +136,7 @@ class TarReader:
 
     def _extension(self, entry: TarEntry, last: str) -> bytes:
         if entry.size > _LONGEST_EXTENSION:
-            raise DataError(
-                f"an extended header of {entry.size} bytes after {last}", why="1 MiB is the limit"
-            )
+            raise DataError(f"an extended header of {entry.size} bytes after {last}", why="1 MiB is the limit")
         body = self._bytes(entry.size, last)
         self._bytes(-entry.size % tar.BLOCK, last)
         return body

@@ -29,7 +29,9 @@ class Node:
     also: tuple[bytes, ...] = ()
 
 
-_short = st.sampled_from([b"a", b"b", b"c", b"a-b", b"A", b"with blank", "ü".encode(), b"\xff\xfe", b"new\nline", b"-x"])
+_short = st.sampled_from(
+    [b"a", b"b", b"c", b"a-b", b"A", b"with blank", "ü".encode(), b"\xff\xfe", b"new\nline", b"-x"]
+)
 _long = st.integers(90, 250).map(lambda count: b"n" * count)
 names = st.one_of(_short, _short, _short, _long, st.binary(min_size=1, max_size=12)).filter(
     lambda name: name not in {b".", b".."} and b"/" not in name and b"\0" not in name and not name.startswith(b".wh.")
@@ -48,7 +50,9 @@ _files = st.builds(
     attributes=_attributes,
     also=st.lists(names, max_size=2).map(tuple),
 )
-_links = st.builds(Node, kind=st.just("link"), owner=_owners, mtime=_times, content=st.one_of(names, st.just(b"/t/" + b"x" * 120)))
+_links = st.builds(
+    Node, kind=st.just("link"), owner=_owners, mtime=_times, content=st.one_of(names, st.just(b"/t/" + b"x" * 120))
+)
 _others = st.builds(Node, kind=st.sampled_from(["fifo", "whiteout"]), mode=_modes, mtime=_times)
 
 
@@ -187,4 +191,6 @@ def _read(path: bytes, name: bytes, form: str, found: dict[bytes, Found], same: 
     if len(linked) > 1:
         for other in linked:
             old = found[other]
-            found[other] = Found(old.kind, old.mode, old.owner, old.mtime, old.content, old.attributes, tuple(sorted(linked)))
+            found[other] = Found(
+                old.kind, old.mode, old.owner, old.mtime, old.content, old.attributes, tuple(sorted(linked))
+            )

@@ -82,7 +82,7 @@ def test_a_layout_read_into_another_store_is_the_same_image(store: Store, image_
 
 
 def test_skopeo_reads_and_copies_the_layout(store: Store, image_id: Digest, tmp_path: Path) -> None:
-    """skopeo inspects the image and copies it, verifying each blob; what it wrote is the same image to us."""
+    """Skopeo inspects the image and copies it, verifying each blob; what it wrote is the same image to us."""
     write_layout(store, image_id, tmp_path / "layout", "v1")
 
     shown = json.loads(tool("skopeo", "inspect", f"oci:{tmp_path}/layout:v1"))
@@ -99,7 +99,9 @@ def test_a_compressed_docker_image_is_read(store: Store, image_id: Digest, tmp_p
     write_layout(store, image_id, tmp_path / "layout", "v1")
     tool("skopeo", "copy", "--dest-compress", f"oci:{tmp_path}/layout:v1", f"dir:{tmp_path}/dir")
     tool("skopeo", "copy", f"dir:{tmp_path}/dir", f"oci:{tmp_path}/gz:v1")
-    manifest = next(path for path in (tmp_path / "gz" / "blobs" / "sha256").iterdir() if b"tar+gzip" in path.read_bytes())
+    manifest = next(
+        path for path in (tmp_path / "gz" / "blobs" / "sha256").iterdir() if b"tar+gzip" in path.read_bytes()
+    )
     other = Store(tmp_path / "other", store.form)
 
     assert manifest.exists()
@@ -110,7 +112,7 @@ def test_a_compressed_docker_image_is_read(store: Store, image_id: Digest, tmp_p
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="umoci unpacks owners as root")
 def test_umoci_unpacks_the_tree_that_was_put_in(store: Store, image_id: Digest, tmp_path: Path) -> None:
-    """umoci's root file system has the types, modes, owners, times, bytes, links and attributes of the tree."""
+    """The root file system that umoci makes has the types, modes, owners, times, bytes, links and attributes of the tree."""
     write_layout(store, image_id, tmp_path / "layout", "v1")
     tool("umoci", "unpack", "--image", f"{tmp_path}/layout:v1", tmp_path / "bundle")
     expected = tmp_path / "expected"
@@ -205,9 +207,7 @@ def empty_index(layout: Path, layer: Path, config: Path) -> None:
     (layout / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
 
 
-@pytest.mark.parametrize(
-    "damage", [damage_layer, cut_layer, remove_layer, damage_config, remove_marker, empty_index]
-)
+@pytest.mark.parametrize("damage", [damage_layer, cut_layer, remove_layer, damage_config, remove_marker, empty_index])
 def test_a_damaged_layout_is_refused(damage, store: Store, image_id: Digest, tmp_path: Path) -> None:
     """Anything missing or changed in a layout is a DataError, and no image comes of it."""
     layout = tmp_path / "layout"

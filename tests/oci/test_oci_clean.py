@@ -84,7 +84,7 @@ def _in(folder: Path, action):
 
 
 def test_whiteouts_kept_as_attributes_become_devices(tmp_path: Path) -> None:
-    """opaque = x means that empty files may be whiteouts (Linux 6.7): they end as devices, the mark goes."""
+    """An opaque mark of x means that empty files may be whiteouts (Linux 6.7): they end as devices, the mark goes."""
     os.setxattr(tmp_path, "user.overlay.opaque", b"x")
     (tmp_path / "gone").write_bytes(b"")
     os.setxattr(tmp_path / "gone", "user.overlay.whiteout", b"")

@@ -33,7 +33,9 @@ configs = st.builds(
     healthcheck=st.none() | st.just({"Test": ["CMD", "true"], "Interval": 5}),
     on_build=lists,
     diff_ids=st.lists(digests, max_size=3).map(tuple),
-    history=st.lists(st.builds(History, created_by=st.none() | texts, empty_layer=st.booleans()), max_size=2).map(tuple),
+    history=st.lists(st.builds(History, created_by=st.none() | texts, empty_layer=st.booleans()), max_size=2).map(
+        tuple
+    ),
     other=st.just({}) | st.just({"variant": "v8", "os.version": "1"}),
     other_config=st.just({}) | st.just({"ArgsEscaped": True}),
 )
@@ -81,7 +83,9 @@ def test_what_is_wrong_in_a_config_is_named(document: bytes, message: str) -> No
 
 def test_null_counts_as_not_set() -> None:
     """Docker writes null for empty lists and objects."""
-    document = b'{"architecture":"a","os":"l","config":{"Cmd":null,"Labels":null,"Env":null},"rootfs":{"type":"layers"}}'
+    document = (
+        b'{"architecture":"a","os":"l","config":{"Cmd":null,"Labels":null,"Env":null},"rootfs":{"type":"layers"}}'
+    )
 
     assert ImageConfig("a", "l") == ImageConfig.from_json(document)
 

@@ -357,7 +357,7 @@ def test_two_processes_commit_and_tag_the_same_things_at_once(store: Store) -> N
 
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_a_process_killed_while_it_commits_leaves_a_good_store(store: Store, after: int) -> None:
-    """kill -9 at any moment: every layer that is there verifies, and the same work then goes through."""
+    """Killed (-9) at any moment: every layer that is there verifies, and the same work then goes through."""
     victim = process(store, COMMITS)
     assert victim.stdin is not None
     assert victim.stdout is not None
