@@ -168,7 +168,7 @@ class Launcher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             self._complaints = os.memfd_create("repro-helper")
-            numbers = [str(theirs.fileno()), str(os.getpid())]
+            numbers = [str(os.getpid()), str(theirs.fileno())]
             try:
                 # Not through process.run: this one lives as long as we do and talks.
                 self._process = subprocess.Popen(

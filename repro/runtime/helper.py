@@ -1,4 +1,4 @@
-"""The program that starts containers: run as ``python -I -S helper.py DESCRIPTOR PARENT``, one per launcher.
+"""The program that starts containers: run as ``python -I -S helper.py PARENT DESCRIPTOR``, one per launcher.
 
 It has one thread, so it may clone(2); it holds no memory of its parent's, so a clone is cheap; and it is the
 parent of every container, so they die with it. It ends, and with it all of them, when its parent does.
@@ -168,14 +168,14 @@ def _watch(parent: int) -> int | None:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve on the given descriptor."""
+    """Serve the given parent on the given descriptor."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # meant for the parent, which decides what becomes of us
-    connection = socket.socket(fileno=int(arguments[0]))
+    connection = socket.socket(fileno=int(arguments[1]))
     connection.set_inheritable(False)
     gc.freeze()  # a collection in a clone would copy every page that we share
     gc.disable()
-    Helper(connection, int(arguments[1])).serve()
+    Helper(connection, int(arguments[0])).serve()
 
 
 if __name__ == "__main__":

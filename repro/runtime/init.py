@@ -67,7 +67,7 @@ def _guard(control: socket.socket, stdio: Sequence[int]) -> None:
     kept = control.fileno()
     syscalls.close_range(3, kept - 1)
     syscalls.close_range(kept + 1, 0x7FFFFFFF)
-    os.umask(0)  # whatever is made here is given its mode
+    os.umask(0o022)
 
 
 def _run(order: Order, control: socket.socket, program: bytes | None, step: list[str]) -> Outcome:

@@ -140,10 +140,11 @@ def _device(folder: int, name: str, *, single: bool) -> None:
     """Make the host's device ``name`` in ``folder``: by mknod where that is allowed, else by a bind (slower)."""
     if not single:
         try:
-            os.mknod(name, stat.S_IFCHR | 0o666, os.stat(f"/dev/{name}").st_rdev, dir_fd=folder)
+            os.mknod(name, stat.S_IFCHR, os.stat(f"/dev/{name}").st_rdev, dir_fd=folder)
         except PermissionError:  # a root without CAP_MKNOD
             pass
         else:
+            os.chmod(name, 0o666, dir_fd=folder)  # noqa: S103 - /dev/null is everybody's
             return
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder))
     syscalls.mount(f"/dev/{name}", through(folder, name), None, MS_BIND)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
-from repro.runtime import mounts, rooted, syscalls
+from repro.runtime import mounts, syscalls
 from repro.runtime.mounts import through
 from repro.runtime.syscalls import MNT_DETACH, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_REC
 
@@ -67,20 +69,22 @@ def _staging(work: str, flags: int) -> int:
 
 
 def _make_stubs(order: Order, staging: int) -> None:
-    """Fill the lowest layer with a mount point for every target, so that none has to be made in ``upper``."""
-    stubs = os.open("stubs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=staging)
-    try:
-        folders = ["/dev", "/proc", "/sys", *(target for target, _size, _mode in order["tmpfs"])]
-        wanted = [(target, True) for target in folders]
-        wanted += [(target, False) for target in order["files"]]
-        wanted += [(target, os.path.isdir(source)) for source, target, _read_only in order["binds"]]
-        for target, folder in wanted:
-            try:
-                os.close(rooted.ensure(stubs, target, folder=folder))
-            except NotADirectoryError:
-                continue  # below another bind's file: the mount itself will say so
-    finally:
-        os.close(stubs)
+    """Fill the lowest layer with a mount point for every target, so that none has to be made in ``upper``.
+
+    A fresh tree of ours holds no links, so plain paths do. Where a target's ``..`` meets an image's link, or one
+    target lies below another's file, the mount itself makes what it needs, or says why it cannot.
+    """
+    stubs = through(staging, "stubs")
+    folders = ["/dev", "/proc", "/sys", *(target for target, _size, _mode in order["tmpfs"])]
+    wanted = [(target, True) for target in folders]
+    wanted += [(target, False) for target in order["files"]]
+    wanted += [(target, os.path.isdir(source)) for source, target, _read_only in order["binds"]]
+    for target, folder in wanted:
+        path = stubs + os.path.normpath(target)  # normal, it cannot lead out
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            os.makedirs(path if folder else os.path.dirname(path), 0o755, exist_ok=True)
+            if not folder:
+                os.mknod(path, stat.S_IFREG | 0o644)
 
 
 def _mount_overlay(lowers: list[int], upper: int, work: int, target: str) -> None:

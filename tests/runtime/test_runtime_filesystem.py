@@ -91,6 +91,24 @@ def test_links_in_an_image_do_not_lead_out(sandbox, tmp_path):
     assert str(tmp_path / "victim/target") in done.result.made
 
 
+def test_mount_points_have_ordinary_modes(sandbox, tmp_path):
+    """Folders made for a mount point are 755, whatever the umask of the command; devices are for everybody."""
+    binds = (Bind(tmp_path, "/mnt/deep/folder"),)
+    done = sandbox.sh("stat -c %a /mnt /mnt/deep /dev /dev/null /dev/tty /dev/shm /etc/hosts", binds=binds, umask=0)
+    assert ["755", "755", "755", "666", "666", "1777", "644"] == done.out.split()
+
+
+def test_dots_in_targets_do_not_lead_out(sandbox, tmp_path):
+    """A target with too many `..` ends at the container's root, and leaves no trace."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/x").write_text("x\n")
+    binds = (Bind(tmp_path / "in", "/../../../../dots/a"), Bind(tmp_path / "in/x", "/dots/../dots/./file"))
+    done = sandbox.sh("cat /dots/a/x /dots/file", binds=binds)
+    assert ("x\nx\n", [], ()) == (done.out, done.left(), done.result.made)
+    assert ["upper", "work"] == sorted(os.listdir(done.upper.parent))
+    assert ["1", "in"] == sorted([*os.listdir(tmp_path / "containers"), "in"])
+
+
 def test_hostile_upper_links_do_not_lead_out(sandbox, tmp_path):
     """The working folder is resolved inside the root as well."""
     spec = sandbox.spec("readlink", "/proc/self/cwd", cwd="/link/below")
