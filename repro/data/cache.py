@@ -104,10 +104,7 @@ class Downloads:
         stop = threading.Event()
         failures: list[tuple[Wanted, FetchError]] = []
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
-            tasks = {
-                pool.submit(self._have, item, progress, stop, offline=offline): item
-                for item in files.values()
-            }
+            tasks = {pool.submit(self._have, item, progress, stop, offline=offline): item for item in files.values()}
             try:
                 for task in as_completed(tasks):
                     try:
@@ -115,9 +112,7 @@ class Downloads:
                     except FetchError as error:
                         failures.append((tasks[task], error))
                     except OSError as error:
-                        raise StoreError(
-                            f"downloads cannot be kept in {self.root}", why=str(error)
-                        ) from error
+                        raise StoreError(f"downloads cannot be kept in {self.root}", why=str(error)) from error
             except BaseException:
                 stop.set()  # downloads under way notice it at their next bytes
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -136,9 +131,7 @@ class Downloads:
             if part is None:  # another process had it in the meantime
                 progress.add(item.size)
                 return
-            if (
-                part.tell() == item.size and part.digest() == item.digest
-            ):  # its writer died just before the end
+            if part.tell() == item.size and part.digest() == item.digest:  # its writer died just before the end
                 self._keep(part, item.digest)
                 return
             error = FetchError(item.name, why="no address is known for it")
@@ -207,9 +200,7 @@ class Downloads:
         target = self.path(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.fchmod(part.descriptor, 0o444)
-        os.utime(
-            part.descriptor, (0, 0)
-        )  # hard-linked into a build context, it must look the same everywhere
+        os.utime(part.descriptor, (0, 0))  # hard-linked into a build context, it must look the same everywhere
         os.fsync(part.descriptor)
         os.rename(part.path, target)
         part.kept = True
@@ -241,9 +232,7 @@ def _renamed(descriptor: int, name: Path) -> bool:
 class _Part:
     """A file that hashes what is written to it; what a dead process left in it counts as written."""
 
-    def __init__(
-        self, descriptor: int, path: Path, progress: _Counter | None, stop: threading.Event | None
-    ) -> None:
+    def __init__(self, descriptor: int, path: Path, progress: _Counter | None, stop: threading.Event | None) -> None:
         self.descriptor = descriptor
         self.path = path
         self.kept = False
@@ -305,9 +294,7 @@ class _Counter:
             self._sink(Progress(self._what, self._done, self._total, "bytes"))
 
 
-def _failure(
-    failures: list[tuple[Wanted, FetchError]], total: int, what: str, *, offline: bool
-) -> FetchError:
+def _failure(failures: list[tuple[Wanted, FetchError]], total: int, what: str, *, offline: bool) -> FetchError:
     """Return one error that names every file that could not be had."""
     failures.sort(key=lambda failure: failure[0].name)
     lines = [f"{item.name}: {error.why or error.message}" for item, error in failures[:_NAMED_FAILURES]]

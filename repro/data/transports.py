@@ -8,13 +8,13 @@ Nothing here knows what the bytes should be: who downloads compares digests.
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
+from repro.data.addresses import proxy_for, redacted, user
 from repro.errors import FetchError
 
 if TYPE_CHECKING:
@@ -141,17 +141,13 @@ class Transports:
                 raise _Broken("the server cannot continue where the connection broke", pause=0.0)
             resumed = response.status == HTTPStatus.PARTIAL_CONTENT
             # A server may ignore Range and send all of it (RFC 9110, 14.2), or send another range.
-            if start and not (
-                resumed and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-            ):
+            if start and not (resumed and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")):
                 out.restart()
                 if resumed:
                     raise _Broken("the server sent another part of the file than asked for", pause=0.0)
             for piece in _body(response, url):
                 if most is not None and out.tell() + len(piece) > most:
-                    raise FetchError(
-                        f"cannot fetch {redacted(url)}", why=f"more than the {most} bytes expected came"
-                    )
+                    raise FetchError(f"cannot fetch {redacted(url)}", why=f"more than the {most} bytes expected came")
                 out.write(piece)
         finally:
             # What was not read cannot be skipped cheaply: such a connection is closed, a finished one kept.
@@ -170,11 +166,12 @@ class Transports:
         current = url
         for _ in range(_REDIRECTS + 1):
             parts = urlsplit(current)
-            sent = headers | _authorization(current)
+            name = user(current)
+            sent = headers | (dict(urllib3.util.make_headers(basic_auth=name)) if name else {})
             try:
                 response = self._pool(current).request(
                     "GET",
-                    _without_user(current),
+                    redacted(current),
                     headers=sent,
                     redirect=False,
                     retries=False,
@@ -200,21 +197,17 @@ class Transports:
         """Return the connection pool for ``url``: a proxy's, or the one for direct connections."""
         import urllib3  # noqa: PLC0415
 
-        proxy = _proxy(url, self._environ)
+        proxy = proxy_for(url, self._environ)
         with self._lock:
             pool = self._pools.get(proxy)
             if pool is None:
                 bundle = self._environ.get("SSL_CERT_FILE") or self._environ.get("REQUESTS_CA_BUNDLE") or None
                 if bundle is not None and not os.path.isfile(bundle):
-                    raise FetchError(
-                        f"the CA bundle {bundle} is not there", hint="correct or unset SSL_CERT_FILE"
-                    )
+                    raise FetchError(f"the CA bundle {bundle} is not there", hint="correct or unset SSL_CERT_FILE")
                 try:
                     if proxy:
-                        headers = urllib3.util.make_headers(proxy_basic_auth=_user(proxy))
-                        pool = urllib3.ProxyManager(
-                            _without_user(proxy), maxsize=16, proxy_headers=headers, ca_certs=bundle
-                        )
+                        headers = urllib3.util.make_headers(proxy_basic_auth=user(proxy))
+                        pool = urllib3.ProxyManager(redacted(proxy), maxsize=16, proxy_headers=headers, ca_certs=bundle)
                     else:
                         pool = urllib3.PoolManager(maxsize=16, ca_certs=bundle)
                 except urllib3.exceptions.HTTPError as error:
@@ -225,54 +218,6 @@ class Transports:
                     ) from error
                 self._pools[proxy] = pool
             return pool
-
-
-def redacted(url: str) -> str:
-    """Return ``url`` without user name and password, fit for a message."""
-    return _without_user(url)
-
-
-def _without_user(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _user(url: str) -> str | None:
-    """Return ``user:password`` as ``url`` holds it, unquoted."""
-    parts = urlsplit(url)
-    return None if parts.username is None else f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-
-
-def _authorization(url: str) -> dict[str, str]:
-    user = _user(url)
-    if user is None:
-        return {}
-    from urllib3.util import make_headers  # noqa: PLC0415
-
-    return dict(make_headers(basic_auth=user))
-
-
-def _proxy(url: str, environ: Mapping[str, str]) -> str:
-    """Return the proxy's address for ``url``; empty for a direct connection; lower case wins."""
-
-    def variable(name: str) -> str:
-        return environ.get(name) or environ.get(name.upper()) or ""
-
-    parts = urlsplit(url)
-    proxy = variable(f"{parts.scheme}_proxy") or variable("all_proxy")
-    if not proxy or _bypasses(parts.hostname or "", variable("no_proxy")):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _bypasses(host: str, no_proxy: str) -> bool:
-    """Return whether ``no_proxy`` (``*``, hosts, domains with or without a leading dot) covers ``host``."""
-    for entry in no_proxy.lower().replace(",", " ").split():
-        domain = entry.rpartition(":")[0] if re.fullmatch(r"[^:]+:\d+", entry) else entry
-        domain = domain.strip("[]").removeprefix("*.").lstrip(".")
-        if entry == "*" or host == domain or host.endswith(f".{domain}"):
-            return True
-    return False
 
 
 def _body(response: BaseHTTPResponse, url: str) -> Iterator[bytes]:
@@ -291,15 +236,11 @@ def _check_status(response: BaseHTTPResponse, url: str) -> None:
         return
     response.close()
     name = (
-        HTTPStatus(status).phrase
-        if status in HTTPStatus.__members__.values()
-        else response.reason or "unknown status"
+        HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else response.reason or "unknown status"
     )
     what = f"cannot fetch {redacted(url)}"
     if status in _TRY_AGAIN:
-        raise _Broken(
-            f"the server answered {status} {name}", pause=_retry_after(response.headers.get("Retry-After"))
-        )
+        raise _Broken(f"the server answered {status} {name}", pause=_retry_after(response.headers.get("Retry-After")))
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise NotThereError(what, why=f"the server does not have it ({status} {name})")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
@@ -350,9 +291,7 @@ def _copy(url: str, out: Target, size: int | None, most: int | None) -> None:
     """Write a local file to ``out``."""
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
-        raise FetchError(
-            f"cannot fetch {url}", why=f"file: addresses name files of this host, not of {parts.netloc}"
-        )
+        raise FetchError(f"cannot fetch {url}", why=f"file: addresses name files of this host, not of {parts.netloc}")
     out.restart()
     try:
         with open(unquote(parts.path), "rb", buffering=0) as file:

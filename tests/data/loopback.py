@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ class Loopback:
                 if faults:
                     faults.pop(0)(self)
                 else:
-                    answer(self, outer.files.get(self.path))
+                    answer(self, outer.files.get(unquote(self.path)))
 
             def log_message(self, *arguments: object) -> None:
                 """Keep quiet."""

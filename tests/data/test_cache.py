@@ -216,8 +216,6 @@ def test_a_killed_process_leaves_a_usable_cache(loopback, downloads):
     victim.append(fetcher(downloads, loopback, len(data), [digest]))
     assert -signal.SIGKILL == victim[0].wait()
     victim[0].communicate()
-    downloads.fetch(
-        [Wanted("f", digest, len(data), (loopback.url(f"/{digest.hex}"),))], sink=ignore, what="tests"
-    )
+    downloads.fetch([Wanted("f", digest, len(data), (loopback.url(f"/{digest.hex}"),))], sink=ignore, what="tests")
     assert data == downloads.read(digest)
     assert [] == leftovers(downloads)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.data import transports
-from repro.data.transports import NotThereError, Transports, redacted
+from repro.data.addresses import bypasses, redacted
+from repro.data.transports import NotThereError, Transports
 from repro.errors import FetchError
 from tests.data.loopback import cut, status, whole
 
@@ -182,7 +183,7 @@ def test_a_proxy_is_used_where_it_is_named(loopback):
 )
 def test_no_proxy_means_hosts_and_domains(host, no_proxy, bypassed):
     """The spellings of no_proxy that curl and pip know are understood."""
-    assert bypassed == transports._bypasses(host, no_proxy)
+    assert bypassed == bypasses(host, no_proxy)
 
 
 def test_files_of_this_host(tmp_path, client):
@@ -218,4 +219,4 @@ def test_a_ca_bundle_that_is_not_there_is_named(tmp_path):
 @given(st.text(), st.text(alphabet="abc.:*, []0123456789"))
 def test_no_proxy_never_breaks(host, no_proxy):
     """Whatever stands in no_proxy, there is an answer."""
-    assert transports._bypasses(host, no_proxy) in (True, False)
+    assert bypasses(host, no_proxy) in (True, False)
