@@ -33,7 +33,7 @@ class FolderContext:
     def __init__(
         self, root: Path, ignore: IgnoreRules | None = None, *, hasher: Callable[[Path], Digest] = Digest.of_file
     ) -> None:
-        self.root = root
+        self._root = os.fspath(root)
         self.ignore = IgnoreRules() if ignore is None else ignore
         self._hasher = hasher
 
@@ -43,7 +43,7 @@ class FolderContext:
         An ignored folder is there as long as something below it is kept.
         """
         place = self._resolve(clean(path), follow_last=False)
-        node = self._look(place)
+        node = look(place, f"{self._root}/{place}" if place else self._root)
         if node is None or not place or not self.ignore.ignores(place):
             return node
         if node.kind is Kind.FOLDER and self.ignore.may_keep_below(place) and self.children(node):
@@ -55,7 +55,7 @@ class FolderContext:
         out: list[Node] = []
         for name in self._names(folder):
             path = f"{folder.path}/{name}" if folder.path else name
-            node = self._look(path, folder.host / name)
+            node = look(path, f"{folder.host}/{name}")
             if node is None:
                 continue
             if self.ignore.patterns and self.ignore.ignores(path):
@@ -72,7 +72,7 @@ class FolderContext:
     def digest(self, node: Node) -> Digest:
         """Return the digest of the file's bytes."""
         try:
-            return self._hasher(node.host)
+            return self._hasher(Path(node.host))
         except OSError as error:
             raise _unreadable(node, error) from error
 
@@ -82,7 +82,7 @@ class FolderContext:
 
     def missing(self, path: str) -> str | None:
         """Say whether `.dockerignore` is why, else name near names."""
-        if os.path.lexists(self.root / clean(path)):
+        if os.path.lexists(f"{self._root}/{clean(path)}"):
             return "it is left out by .dockerignore: add a line with ! and its path"
         return near_names(self, clean(path))
 
@@ -96,13 +96,10 @@ class FolderContext:
     def _whole(self, folder: Node) -> bool:
         for name in self._names(folder):
             path = f"{folder.path}/{name}" if folder.path else name
-            node = self._look(path, folder.host / name)
+            node = look(path, f"{folder.host}/{name}")
             if node is not None and (self.ignore.ignores(path) or (node.kind is Kind.FOLDER and not self._whole(node))):
                 return False
         return True
-
-    def _look(self, path: str, host: Path | None = None) -> Node | None:
-        return look(path, self.root / path if host is None else host)
 
     def _resolve(self, path: str, *, follow_last: bool) -> str:
         """Walk ``path`` name by name; a link starts again inside the root, so nothing outside is ever reached."""
@@ -116,8 +113,8 @@ class FolderContext:
             if name == "..":
                 done = done[:-1]
                 continue
-            host = self.root.joinpath(*done, name)
-            if (rest or follow_last) and host.is_symlink():
+            host = "/".join([self._root, *done, name])
+            if (rest or follow_last) and os.path.islink(host):
                 links += 1
                 if links > _MOST_LINKS:
                     raise DataError(f"too many links in the context at {path!r}", hint="a link points to itself")
@@ -152,7 +149,7 @@ class MappingContext:
             prefix, context = found
             return _below(prefix, context.node(place[len(prefix) :]))
         if place in self._folders:
-            return Node(place, Path("/"), Kind.FOLDER, 0o755, 0, 0, _MADE_UP)
+            return Node(place, "/", Kind.FOLDER, 0o755, 0, 0, _MADE_UP)
         return None
 
     def children(self, folder: Node) -> Sequence[Node]:
@@ -215,7 +212,7 @@ def _unreadable(node: Node, error: OSError) -> DataError:
     )
 
 
-def look(path: str, host: Path) -> Node | None:
+def look(path: str, host: str) -> Node | None:
     """Return the node of a host file, owned by 0:0; None if there is none."""
     try:
         status = os.lstat(host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.build.cache import LayerMemory, plain, tree_digest
@@ -21,7 +22,6 @@ from repro.runtime.spec import Bind, Tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from repro.digest import Digest, Json
     from repro.dockerfile.instructions import Mount
@@ -122,7 +122,8 @@ def resolve_mount(
             where=mount.where,
             hint=origin.source.missing(path),
         )
-    digest = origin.digest(memory, (node.path,), (node,), epoch)
+    # NUL: no COPY has such a word, so a path is never taken for a pattern that was remembered.
+    digest = origin.digest(memory, (f"\0{node.path}",), (node,), epoch)
     return BindMount(target, origin.source, node, digest, _is_on(mount, "readwrite"), mount.where)
 
 
@@ -156,7 +157,7 @@ class Placed:
                 self.binds.append(Bind(self._cache(mount), mount.target, read_only=mount.read_only))
             case BindMount():
                 direct = not mount.writable and mount.source.bindable(mount.node)
-                host = mount.node.host if direct else self._staged(mount)
+                host = Path(mount.node.host) if direct else self._staged(mount)
                 self.binds.append(Bind(host, mount.target, read_only=not mount.writable))
 
     def close(self) -> None:

@@ -14,7 +14,6 @@ from repro.build.files import digest_layer_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from repro.digest import Digest
     from repro.oci.view import Entry, View
@@ -37,10 +36,11 @@ class Node:
 
     ``mode`` has the twelve permission bits; ``status`` is what lstat(2) said when the node was looked at, so that
     a file that changes while it is read is noticed. Owners are those that the image is to have.
+    ``host`` is a string because a Path for each of many files costs more than looking at the file.
     """
 
     path: str
-    host: Path
+    host: str
     kind: Kind
     mode: int
     uid: int
@@ -145,8 +145,8 @@ class ViewSource:
     def _node(path: str, entry: Entry) -> Node:
         mode = entry.stat.st_mode
         kind = kind_of(mode)
-        target = os.readlink(entry.host) if kind is Kind.LINK else ""
-        return Node(path, entry.host, kind, stat.S_IMODE(mode), entry.uid, entry.gid, entry.stat, target)
+        target = entry.target if kind is Kind.LINK else ""
+        return Node(path, os.fspath(entry.host), kind, stat.S_IMODE(mode), entry.uid, entry.gid, entry.stat, target)
 
 
 def near_names(source: Source, path: str) -> str | None:

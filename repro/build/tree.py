@@ -6,6 +6,7 @@ import os
 import posixpath
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.build.context import look
@@ -17,7 +18,6 @@ from repro.oci.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,6 @@ class Attributes:
     mtime: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A folder whose attributes are set last: it must be writable, and its mtime moves, while it is filled."""
-
-    path: str
-    attributes: Attributes
-
-
 class LayerFolder:
     """Fills ``upper``, an empty folder, over ``layers`` (lowest first).
 
@@ -47,10 +39,11 @@ class LayerFolder:
     """
 
     def __init__(self, upper: Path, layers: Sequence[Path], form: str) -> None:
-        self._upper = upper
+        self._upper = os.fspath(upper)
         self._layers = tuple(layers)
         self._form = form
-        self._pending: list[_Pending] = []
+        # Folders get theirs last: they must be writable, and their mtime moves, while they are filled.
+        self._pending: dict[str, Attributes] = {}
         self._below = ViewSource(View(self._layers, form))
         self._made: set[str] = {""}  # folders that this layer has
         self._new: set[str] = set() if layers else {""}  # those of them that no lower layer has
@@ -59,7 +52,7 @@ class LayerFolder:
 
     def merged(self) -> ViewSource:
         """Return what the image looks like now: the layers with this one on top."""
-        return ViewSource(View([*self._layers, self._upper], self._form))
+        return ViewSource(View([*self._layers, Path(self._upper)], self._form))
 
     def resolve(self, path: str) -> str:
         """Return ``path`` with the image's own links resolved."""
@@ -67,7 +60,7 @@ class LayerFolder:
 
     def node(self, path: str) -> Node | None:
         """Return what the image has now at ``path``, whose folder is resolved; a link is not followed."""
-        if posixpath.dirname(path) in self._made and (found := look(path, self._upper / path)) is not None:
+        if posixpath.dirname(path) in self._made and (found := look(path, self._host(path))) is not None:
             return found
         return None if posixpath.dirname(path) in self._new and path else self._below.node(path)
 
@@ -83,7 +76,7 @@ class LayerFolder:
         existing = self.node(path)
         if existing is not None and existing.kind is not Kind.FOLDER:
             raise BuildError(f"/{path} is a {existing.kind.value} in the image, not a folder")
-        host = self._upper / path
+        host = self._host(path)
         if existing is None:
             self._make_folder(path, new)
             self._new.add(path)
@@ -95,8 +88,7 @@ class LayerFolder:
     def dress_folder(self, path: str, attributes: Attributes) -> None:
         """Give an existing or new folder these attributes, whatever it had."""
         self.folder(path, attributes)
-        self._pending = [entry for entry in self._pending if entry.path != path]
-        self._pending.append(_Pending(path, attributes))
+        self._pending[path] = attributes
 
     def file(self, path: str, node: Node, attributes: Attributes, *, exact: bool) -> None:
         """Put a copy of ``node`` at ``path`` (its folder exists in this layer), replacing any file or link there.
@@ -108,7 +100,7 @@ class LayerFolder:
         if node.kind is Kind.FILE:
             identity = (node.status.st_dev, node.status.st_ino)
             if exact and node.status.st_nlink > 1 and identity in self._links:
-                os.link(self._upper / self._links[identity], host, follow_symlinks=False)
+                os.link(self._host(self._links[identity]), host, follow_symlinks=False)
                 return
             self._links[identity] = path
             self._copy(node, host, attributes, exact=exact)
@@ -136,29 +128,34 @@ class LayerFolder:
 
     def finish(self) -> None:
         """Set the folders' attributes, innermost first."""
-        for entry in sorted(self._pending, key=lambda entry: entry.path, reverse=True):
-            descriptor = os.open(self._upper / entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        for path in sorted(self._pending, reverse=True):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self._host(path), flags)
             try:
-                self._dress(descriptor, entry.attributes)
+                self._dress(descriptor, self._pending[path])
             finally:
                 os.close(descriptor)
 
-    def _make_folder(self, path: str, attributes: Attributes) -> None:
-        os.mkdir(self._upper / path, 0o700)
-        self._made.add(path)
-        self._pending.append(_Pending(path, attributes))
+    def _host(self, path: str) -> str:
+        return f"{self._upper}/{path}"
 
-    def _place(self, path: str) -> Path:
+    def _make_folder(self, path: str, attributes: Attributes) -> None:
+        os.mkdir(self._host(path), 0o700)
+        self._made.add(path)
+        self._pending[path] = attributes
+
+    def _place(self, path: str) -> str:
         """Return the host path for a new file; what this layer already has there goes."""
         existing = self.node(path)
         if existing is not None and existing.kind is Kind.FOLDER:
             raise BuildError(f"/{path} is a folder in the image and cannot be replaced by a file")
-        host = self._upper / path
+        host = self._host(path)
         if existing is not None and os.path.lexists(host):
             os.unlink(host)
+            self._links = {identity: place for identity, place in self._links.items() if place != path}
         return host
 
-    def _copy(self, node: Node, host: Path, attributes: Attributes, *, exact: bool) -> None:
+    def _copy(self, node: Node, host: str, attributes: Attributes, *, exact: bool) -> None:
         target = os.open(host, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with opened(node.host, ours=exact) as source:
@@ -176,7 +173,7 @@ class LayerFolder:
         finally:
             os.close(target)
 
-    def _device(self, node: Node, host: Path, attributes: Attributes) -> None:
+    def _device(self, node: Node, host: str, attributes: Attributes) -> None:
         try:
             os.mknod(host, node.status.st_mode, node.status.st_rdev)
         except PermissionError as error:
@@ -186,7 +183,7 @@ class LayerFolder:
         set_owner(host, attributes.uid, attributes.gid, self._form)
         os.chmod(host, attributes.mode)
 
-    def _attributes_from(self, node: Node, host: Path) -> None:
+    def _attributes_from(self, node: Node, host: str) -> None:
         """Take over a lower folder's extended attributes, as overlay's copy-up does."""
         descriptor, widened = open_readable(node.host, node.status.st_mode)
         try:

@@ -202,6 +202,15 @@ def test_a_stage_is_copied_with_owners_links_and_hard_links(filled):
     assert "fifo" == view.entry("/t/p").kind
 
 
+def test_a_hard_link_never_leads_to_a_file_that_was_replaced(filled):
+    """A source that overwrites the first name of a linked file leaves its other name with its own bytes."""
+    result = filled.build(
+        "FROM base AS one\nRUN mkdir /a /b && echo linked > /a/f && ln /a/f /b/other && echo new > /b/f\n"
+        "FROM scratch\nCOPY --from=one /a /b /t/\n"
+    )
+    assert ["new\n", "linked\n"] == [filled.read(result, f"/t/{name}") for name in ("f", "other")]
+
+
 def test_a_file_replaces_what_lower_layers_and_earlier_sources_have(filled):
     """The last one wins, also over a link."""
     result = filled.build(
