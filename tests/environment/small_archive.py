@@ -134,13 +134,16 @@ class SmallArchive:
         """Write the suite's Packages.xz and its signed InRelease; return the InRelease file."""
         folder_ = self.root / "dists" / suite
         path = f"main/binary-{debian_architecture()}/Packages.xz"
-        packages = lzma.compress("\n".join(self.stanzas.get(suite, [])).encode())
+        plain = "\n".join(self.stanzas.get(suite, [])).encode()
+        packages = lzma.compress(plain)
         file = folder_ / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(packages)
         head = {"Origin": "Test", "Suite": f"test-{suite}", "Codename": suite, "Date": "Sat, 11 Jul 2026 10:16:37 UTC"}
         text = "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in {**head, **fields}.items())
         text += f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages):>8} {path}\n"
+        # apt takes no index whose uncompressed form has no sum, though nobody serves that file
+        text += f" {hashlib.sha256(plain).hexdigest()} {len(plain):>8} {path.removesuffix('.xz')}\n"
         signed = pysequoia.sign(key(signer).signer(), text.encode(), mode=pysequoia.SignatureMode.CLEAR)
         release = folder_ / "InRelease"
         release.write_bytes(signed)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TARGET = "/run/repro/apt"  # where a build binds the folder
 # The packages were verified against the lock when they were fetched, hence trusted=yes.
 SOURCES = f"deb [trusted=yes] file:{TARGET} ./\n"
+# dpkg need not wait for the disk: a layer is kept whole or not at all, and synced when it is kept.
 CONFIG = f"""\
 // apt installs the locked packages in this folder and knows no other source.
 APT::Sandbox::User "root";
@@ -41,6 +42,7 @@ Dir::Etc::SourceParts "/dev/null";
 Dir::State::Lists "/tmp/apt/lists";
 Dir::Cache "/tmp/apt/cache";
 Dir::Log "/tmp/apt/log";
+DPkg::Options {{ "--force-unsafe-io"; }};
 """
 _CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 

@@ -63,7 +63,8 @@ def _config(source: ArchiveSource, environ: Mapping[str, str]) -> list[str]:
         proxy = environ.get(f"{scheme}_proxy") or environ.get(f"{scheme}_proxy".upper())
         if proxy and re.fullmatch(r'[^"\\\s]+', proxy):
             config[f"Acquire::{scheme}::Proxy"] = proxy
-    return [f'{name} "{value}";' for name, value in config.items()]
+    # As in `flat`: a layer that was not finished is thrown away, so dpkg need not wait for the disk.
+    return [*(f'{name} "{value}";' for name, value in config.items()), 'DPkg::Options { "--force-unsafe-io"; };']
 
 
 def _local(base: str) -> Path:
