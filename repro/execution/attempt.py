@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from repro.errors import ReproError
+from repro.errors import HostError, ReproError
 from repro.events import JobCached, JobFailed, JobFinished, JobRecord, JobStarted
 from repro.execution.commands import control_files, job_command, job_resources
 from repro.execution.runner import Assignment, Failure, Success, run_job
@@ -54,10 +54,15 @@ class Attempts:
 
         Returns:
             ``ran``, ``cached``, ``failed``, or ``interrupted`` (of which no event tells).
+
+        Raises:
+            HostError: containers cannot be had on this host at all.
         """
         log = self.state.log(run_id, job.id)
         try:
             outcome = self._settle(run_id, job, log)
+        except HostError:
+            raise  # no job can run here: the run ends with that, instead of a failure per job
         except ReproError as error:
             why = f" ({error.why})" if error.why else ""
             where = f"{error.where}: " if error.where else ""

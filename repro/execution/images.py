@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from repro.errors import ReproError
+from repro.errors import HostError, ReproError
 from repro.events import ImageUsed
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Images:
             if had is None:
                 try:
                     had = self._checked(environment, self._source(environment))
+                except HostError:
+                    raise
                 except ReproError as error:
                     self._had[environment] = error
                     raise

@@ -126,6 +126,7 @@ class Executor:
         Raises:
             BusyError: another run of this project is under way.
             WorkflowError: a job that must run asks for more memory than there is.
+            HostError: containers cannot be had on this host at all.
         """
         with self.state.exclusive(f"run {run_id} on {self._host}, process {os.getpid()}"):
             try:

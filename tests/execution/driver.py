@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from repro.digest import Digest
+from repro.errors import ReproError
 from repro.events import Event, RunFinished, event_json
 from repro.execution.run import Executor, Image, JobState
 from repro.runtime.container import Launcher
@@ -38,6 +39,8 @@ class Pipeline:
         self.cpus = 2
         self.memory = 1 << 30
         self.scratch: Path | None = None
+        self.known: dict[str, Digest] | None = None  # image IDs; None: the right one
+        self.image_error: ReproError | None = None
         self.listener = lambda event: None
         self._runs = 0
 
@@ -61,6 +64,8 @@ class Pipeline:
 
         def image(name: str) -> Image:
             self.asked.append(name)
+            if self.image_error is not None:
+                raise self.image_error
             return Image(name, self.image, (self.rootfs,), ("PATH=/usr/bin:/bin",), 1_700_000_000, PACKAGES)
 
         def listen(event: Event) -> None:
@@ -70,7 +75,7 @@ class Pipeline:
         return Executor(
             self.root,
             plan(workflow, project=FolderProject(self.root)),
-            image_ids={"tools": self.image},
+            image_ids={"tools": self.image} if self.known is None else self.known,
             images=image,
             launcher=lambda: launcher,
             sink=listen,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import threading
@@ -11,7 +12,7 @@ from contextlib import closing
 
 import pytest
 
-from repro.errors import BusyError, WorkflowError
+from repro.errors import BuildError, BusyError, HostError, WorkflowError
 from repro.runtime.container import Launcher
 from tests.execution.driver import IMAGE, mode
 
@@ -134,6 +135,58 @@ def test_another_image_reruns(pipeline):
     pipeline.steps(UPPER).write(DATA).run()
     pipeline.image = type(IMAGE).of(b"another image")
     assert "image changed" in pipeline.assess()["upper[s=a]"].why
+
+
+def test_image_that_is_not_known_yet(pipeline):
+    """An environment without an image ID is asked for once; then its jobs may turn out to be cached."""
+    pipeline.steps(UPPER).write(DATA)
+    pipeline.known = {}
+    assert "environment tools has no image yet" == pipeline.assess()["upper[s=a]"].why
+    assert 3 == pipeline.run().ran
+    assert ["tools"] == pipeline.asked
+    assert 3 == pipeline.run().cached
+    pipeline.known = None
+    assert 3 == pipeline.run().cached
+
+
+def test_image_that_cannot_be_had(pipeline):
+    """A build that fails fails the jobs of its environment, is tried once a run, and says why."""
+    pipeline.steps(UPPER).write(DATA)
+    pipeline.image_error = BuildError("RUN failed", where="Dockerfile:3", hint="read its output")
+    finished = pipeline.run()
+    assert (2, 1) == (finished.failed, finished.skipped)
+    assert ["tools"] == pipeline.asked
+    failure = pipeline.failure("upper[s=a]")
+    assert ("Dockerfile:3: RUN failed", "read its output", None) == (failure.message, failure.hint, failure.exit_status)
+
+
+def test_other_image_than_the_key_says(pipeline):
+    """A job never runs in another image than the one that its key holds."""
+    pipeline.steps(UPPER).write(DATA)
+    pipeline.known = {"tools": type(IMAGE).of(b"locked")}
+    assert 2 == pipeline.run().failed
+    assert "as expected" in pipeline.failure("upper[s=a]").message
+
+
+def test_host_without_containers_ends_the_run(pipeline):
+    """Where no container can be had the run ends with that error, not with a failure for each job."""
+    pipeline.steps(UPPER).write(DATA)
+    pipeline.image_error = HostError("no user namespaces", hint="ask your administrator")
+    with pytest.raises(HostError, match="no user namespaces"):
+        pipeline.run()
+    assert [] == pipeline.jobs("job-failed")
+    pipeline.image_error = None
+    assert 3 == pipeline.run().ran
+
+
+def test_ctrl_c_in_the_main_thread(pipeline):
+    """KeyboardInterrupt while waiting ends the run like `stop` does."""
+    pipeline.steps(one_step("sleep 600; touch {{ outputs.y }}")).write(DATA)
+    pipeline.listener = lambda event: (
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start() if event.kind == "job-started" else None
+    )
+    finished = pipeline.run()
+    assert ("interrupted", 0) == (finished.status, finished.failed)
 
 
 def test_failing_command(pipeline):
