@@ -57,7 +57,10 @@ class Digest:
     @classmethod
     def of_stream(cls, stream: BinaryIO) -> Self:
         """Return the digest of what is left in ``stream``, read to its end."""
-        return cls(hashlib.file_digest(stream, "sha256").hexdigest())
+        state = hashlib.sha256()
+        while data := stream.read(CHUNK):
+            state.update(data)
+        return cls(state.hexdigest())
 
     @classmethod
     def of_file(cls, path: Path | str) -> Self:
@@ -68,9 +71,7 @@ class Digest:
 
 def canonical_json(value: Json) -> bytes:
     """Return the one encoding of ``value``: UTF-8, keys sorted, no blanks, no NaN. Equal values, equal bytes."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def record_digest(kind: str, value: Json) -> Digest:

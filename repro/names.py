@@ -44,9 +44,7 @@ class Reference:
         if colon >= 0:
             rest, tag = rest[:colon], rest[colon + 1 :]
             if _TAG.fullmatch(tag) is None:
-                raise UsageError(
-                    f"not a tag: {tag!r} in {text!r}", hint="letters, digits, '_', '.', '-'; at most 128"
-                )
+                raise UsageError(f"not a tag: {tag!r} in {text!r}", hint="letters, digits, '_', '.', '-'; at most 128")
         first, has_slash, remainder = rest.partition("/")
         if has_slash and (first == "localhost" or "." in first or ":" in first or first != first.lower()):
             domain, path = first, remainder
@@ -58,11 +56,7 @@ class Reference:
             path = f"library/{path}"
         if _PATH.fullmatch(path) is None or len(path) > _LONGEST_PATH:
             lower = path.lower()
-            hint = (
-                f"write it in lower case: {lower}"
-                if _PATH.fullmatch(lower)
-                else "parts of a-z, 0-9, '.', '_', '-'"
-            )
+            hint = f"write it in lower case: {lower}" if _PATH.fullmatch(lower) else "parts of a-z, 0-9, '.', '_', '-'"
             raise UsageError(f"not an image name: {text!r}", hint=hint)
         if tag is None and digest is None:
             tag = DEFAULT_TAG

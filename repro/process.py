@@ -30,15 +30,11 @@ def run(
     """
     log.debug("run %s", argv)
     try:
-        done = subprocess.run(
-            argv, cwd=cwd, env=env, input=stdin, capture_output=True, timeout=timeout, check=False
-        )
+        done = subprocess.run(argv, cwd=cwd, env=env, input=stdin, capture_output=True, timeout=timeout, check=False)
     except FileNotFoundError as error:
         raise HostError(f"{argv[0]} is not installed", hint=f"install {argv[0]} and try again") from error
     except subprocess.TimeoutExpired as error:
-        raise ReproError(
-            f"{argv[0]} did not end within {timeout:.0f} s" if timeout else str(error)
-        ) from error
+        raise ReproError(f"{argv[0]} did not end within {timeout:.0f} s" if timeout else str(error)) from error
     if done.returncode != 0:
         tail = done.stderr.decode(errors="replace").strip()[-2000:]
         raise ReproError(f"{argv[0]} ended with exit status {done.returncode}", why=tail or None)

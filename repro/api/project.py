@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from repro.digest import Digest
 from repro.errors import UsageError
-from repro.files import write_atomic
 from repro.workflow.loader import load
-from repro.workflow.plan import plan
+from repro.workflow.plan import read
 from repro.workflow.project import FolderProject
 
 if TYPE_CHECKING:
@@ -41,10 +40,6 @@ class Project:
         """``workflow.lock``, beside the workflow file."""
         return self.file.with_suffix(".lock")
 
-    def plan(self) -> Plan:
-        """Return the plan of all jobs; WorkflowError with every mistake that shows only now."""
-        return plan(self.workflow, project=FolderProject(self.root))
-
 
 def open_project(host: Host, named: str | None) -> Project:
     """Return the project of the workflow file (or its folder) that the user named, else of ``workflow.yaml`` here.
@@ -53,6 +48,19 @@ def open_project(host: Host, named: str | None) -> Project:
         UsageError: there is no such file.
         WorkflowError: it has mistakes; all of them are in it.
     """
+    file, shown, data, text = _read(host, named)
+    return Project(file.parent, file, shown, Digest.of(data), load(text, shown))
+
+
+def open_plan(host: Host, named: str | None) -> tuple[Project, Plan]:
+    """Return the project with the plan of all its jobs; WorkflowError has the mistakes of both, all at once."""
+    file, shown, data, text = _read(host, named)
+    plan = read(text, shown, FolderProject(file.parent))
+    return Project(file.parent, file, shown, Digest.of(data), plan.workflow), plan
+
+
+def _read(host: Host, named: str | None) -> tuple[Path, str, bytes, str]:
+    """Return the workflow file's absolute path, its name for messages, its bytes and its text."""
     shown = named or DEFAULT_FILE
     file = host.cwd / shown
     if file.is_dir():
@@ -66,18 +74,9 @@ def open_project(host: Host, named: str | None) -> Project:
     except OSError as error:
         raise UsageError(f"{shown} cannot be read", why=error.strerror) from error
     try:
-        text = data.decode()
+        return file.parent.resolve() / file.name, shown, data, data.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{shown} is not UTF-8", why=str(error), hint="save it as UTF-8") from error
-    root = Path(file.parent).resolve()
-    return Project(root, root / file.name, shown, Digest.of(data), load(text, shown))
-
-
-def prepare_state(project: Project) -> None:
-    """Make the state folder, ignored by git through a .gitignore of its own; idempotent."""
-    ignore = project.state / ".gitignore"
-    if not ignore.exists():
-        write_atomic(ignore, b"*\n")
 
 
 def find_state(host: Host, path: str) -> tuple[Path, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from repro import __version__
 from repro.api.engine import Engine, opened
 from repro.api.environments import Environments, used_environments
-from repro.api.project import open_project
+from repro.api.project import open_plan, open_project
 from repro.digest import Digest
 from repro.errors import BusyError, UsageError
 from repro.events import RunFinished, RunStarted, ignore
@@ -36,7 +36,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
 
 def validate(host: Host, named: str | None) -> Plan:
     """Return the plan of the workflow; WorkflowError with every mistake in it."""
-    return open_project(host, named).plan()
+    return open_plan(host, named)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ class Planned:
 
 def plan(host: Host, named: str | None) -> Planned:
     """Return how each job stands. Nothing is locked, built or run: a job without an image yet is to run."""
-    project = open_project(host, named)
+    project, workflow_plan = open_plan(host, named)
     with opened(host, ignore) as engine:
         environments = Environments(project, engine, may_add=False)
-        executor = _executor(host, project, project.plan(), environments, environments.known_ids(), engine, ignore)
+        executor = _executor(host, project, workflow_plan, environments, environments.known_ids(), engine, ignore)
         states = executor.assess()
     return Planned(project.shown, tuple(_planned(state) for state in states))
 
@@ -84,8 +84,7 @@ def _planned(state: JobState) -> PlannedJob:
 
 def lock(host: Host, named: str | None, *, upgrade: bool, sink: Sink) -> tuple[str, ...]:
     """Resolve what workflow.lock lacks (with ``upgrade``: everything) and return what changed, a line each."""
-    project = open_project(host, named)
-    project.plan()
+    project, _ = open_plan(host, named)
     with _holding(host, project, "repro lock"), opened(host, sink) as engine:
         environments = Environments(project, engine, upgrade=upgrade)
         before = environments.lock
@@ -126,7 +125,7 @@ class Run:
         self._memory = host.memory if memory is None else parse_size(memory)
         self._may_add = not locked
         self._sink = sink
-        self._project = open_project(host, named)
+        self._project, self._plan = open_plan(host, named)
         self._executor: Executor | None = None
         self._engine: Engine | None = None
         self._stopped = False
@@ -141,7 +140,7 @@ class Run:
     def execute(self) -> RunFinished:
         """Run what is not cached; return the counts. Errors of lock and build are raised, failed jobs are counted."""
         host, project = self._host, self._project
-        workflow_plan = project.plan()
+        workflow_plan = self._plan
         state = State(project.root)
         run_id = f"{host.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         with ExitStack() as stack:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from repro import __version__
-from repro.errors import ReproError, UsageError
+from repro.errors import ReproError, UsageError, WorkflowError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except ReproError as error:
         if debug:
-            logging.getLogger("repro").exception("the error's origin")
-        print(f"{_error_word()} {error}", file=sys.stderr)
+            import traceback  # noqa: PLC0415 - only where it is asked for
+
+            traceback.print_exc()
+        located = isinstance(error, WorkflowError)  # a list in which each line begins with its place, for editors
+        print(str(error) if located else f"{_error_word()} {error}", file=sys.stderr)
         return error.exit_status
     except Exception as error:
         if debug:
@@ -121,7 +123,10 @@ def _dispatch(arguments: Sequence[str]) -> int:
     parser = _top_parser()
     options = parser.parse_args(arguments)
     if options.debug:
+        import logging  # noqa: PLC0415 - costs as much as the interpreter's own start
+
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)6d %(name)s: %(message)s")
+        logging.getLogger("urllib3").setLevel(logging.INFO)
     if options.command is None:
         parser.print_help()
         return 0
