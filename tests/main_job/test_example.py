@@ -52,7 +52,9 @@ def test_lock_names_hashes_and_no_host(example):
     """The lock pins every package by sha256 and names neither a mirror nor this machine."""
     text = (example.project / "workflow.lock").read_text()
     lock = json.loads(text)
-    packages = [item for group in (*lock["archives"].values(), *lock["environments"].values()) for item in group["packages"]]
+    packages = [
+        item for group in (*lock["archives"].values(), *lock["environments"].values()) for item in group["packages"]
+    ]
     assert len(packages) > 100
     assert all(re.fullmatch(r"[0-9a-f]{64}", item["sha256"]) for item in packages)
     assert [] == re.findall(r"https?:|ftp:|file:|\.debian\.|/home/", text)

@@ -11,5 +11,4 @@ chance = random.Random(job["params"]["genome_seed"])
 bases = "".join(chance.choices("ACGT", weights=(3, 2, 2, 3), k=job["params"]["genome_length"]))
 with open(job["outputs"]["fasta"], "w", encoding="ascii") as fasta:
     fasta.write(">chr1\n")
-    for start in range(0, len(bases), 60):
-        fasta.write(bases[start : start + 60] + "\n")
+    fasta.writelines(bases[start : start + 60] + "\n" for start in range(0, len(bases), 60))
