@@ -108,6 +108,9 @@ def locked(path: Path, *, owner: str = "", shared: bool = False, wait: bool = Tr
         lock.release()
 
 
+_DEEPEST = 200  # levels of recursion; folders below are first moved up, so that any depth can be removed
+
+
 def remove_tree(path: Path) -> None:
     """Remove ``path`` and all below it, also folders that their owner may not enter (overlay leaves such).
 
@@ -117,33 +120,48 @@ def remove_tree(path: Path) -> None:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             return
-        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        top = _open_folder(os.fspath(path), None)
         try:
-            _remove_folder(parent, path.name)
+            while _empty(top, top, 0):
+                pass
         finally:
-            os.close(parent)
+            os.close(top)
+        os.rmdir(path)
 
 
-def _remove_folder(parent: int, name: str) -> None:
+def _open_folder(name: str, parent: int | None) -> int:
+    """Return a descriptor of the folder, which its owner may read, write and enter from now on."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         folder = os.open(name, flags, dir_fd=parent)
     except PermissionError:
-        os.chmod(name, 0o700, dir_fd=parent)  # a folder: checked by the caller and by O_DIRECTORY below
+        os.chmod(name, 0o700, dir_fd=parent)  # known to be a folder, and O_NOFOLLOW checks again
         folder = os.open(name, flags, dir_fd=parent)
-    try:
-        if os.fstat(folder).st_mode & 0o700 != 0o700:
-            os.fchmod(folder, 0o700)
-        with os.scandir(folder) as entries:
-            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for child, is_folder in names:
-            if is_folder:
-                _remove_folder(folder, child)
+    if os.fstat(folder).st_mode & 0o700 != 0o700:
+        os.fchmod(folder, 0o700)
+    return folder
+
+
+def _empty(folder: int, top: int, depth: int) -> bool:
+    """Remove what is in ``folder``; return whether folders were moved up to ``top``, which then is not empty yet."""
+    with os.scandir(folder) as entries:
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    moved = False
+    for name, is_folder in names:
+        if not is_folder:
+            os.unlink(name, dir_fd=folder)
+            continue
+        child = _open_folder(name, folder)
+        try:
+            if depth < _DEEPEST:
+                moved = _empty(child, top, depth + 1) or moved
+                os.rmdir(name, dir_fd=folder)
             else:
-                os.unlink(child, dir_fd=folder)
-    finally:
-        os.close(folder)
-    os.rmdir(name, dir_fd=parent)
+                os.rename(name, f".removing-{os.fstat(child).st_ino}", src_dir_fd=folder, dst_dir_fd=top)
+                moved = True
+        finally:
+            os.close(child)
+    return moved
 
 
 def move(source: Path, target: Path, copy: Callable[[Path, Path], None]) -> None:
