@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.api.archives import PREFIX, Archives, archive_base
 from repro.api.engine import opened
 from repro.digest import Digest, Json, record_digest
-from repro.errors import BuildError, LockError, UsageError
+from repro.errors import BuildError, UsageError
 from repro.events import ignore
 from repro.names import Reference
 
@@ -19,13 +20,10 @@ if TYPE_CHECKING:
     from repro.api.engine import Engine
     from repro.api.host import Host
     from repro.build.engine import BuildOptions
-    from repro.build.run import Extras
     from repro.dockerfile.ignore import IgnoreRules
-    from repro.environment.resolvers.source import ArchiveSource
     from repro.errors import Location
     from repro.events import Sink
     from repro.oci.store import Store
-    from repro.workflow.model import ArchiveBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def list_images(host: Host) -> tuple[ImageRow, ...]:
 
 
 def _familiar(name: str) -> str:
-    return name if name.startswith("archive:") else Reference.parse(name).familiar
+    return name if name.startswith(PREFIX) else Reference.parse(name).familiar
 
 
 def _row(store: Store, name: str, image_id: Digest) -> ImageRow:
@@ -170,7 +168,7 @@ def build_image(
     with opened(host, sink) as engine:
         bases = _Bases(engine)
         image_id = build_folder(
-            engine, text, file=shown, folder=folder, options=options, base=bases.image, source=bases.source
+            engine, text, file=shown, folder=folder, options=options, base=bases.image, archives=bases.archives
         )
         for name in names:
             engine.store.tag(str(name), image_id)
@@ -187,45 +185,20 @@ def _epoch(environ: Mapping[str, str]) -> int | None:
 
 
 class _Bases:
-    """The bases of a build outside a workflow: archive bases are taken from the store, or made as they are today."""
+    """The bases of a build outside a workflow: from the store, or, of an archive, made as it is today."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def source(self, base: ArchiveBase) -> ArchiveSource | None:
-        from repro.environment.resolvers.source import find_source  # noqa: PLC0415 - only where a base is an archive
-
-        try:
-            return find_source(base, environ=self._engine.host.environ)
-        except LockError:
-            return None
+        self.archives = Archives(engine)
+        self._store = engine.store
 
     def image(self, name: str, where: Location) -> Digest:
-        engine = self._engine
-        known = engine.store.refs().get(name if name.startswith("archive:") else str(Reference.parse(name)))
-        if known is not None and engine.store.has_image(known):
+        known = self._store.refs().get(name if name.startswith(PREFIX) else str(Reference.parse(name)))
+        if known is not None and self._store.has_image(known):
             return known
-        if not name.startswith("archive:"):
+        if not name.startswith(PREFIX):
             raise no_image(name, where)
-        from repro.api.environments import archive_base  # noqa: PLC0415 - only where a base is an archive
-        from repro.environment.resolvers.archive import build_base, lock_base  # noqa: PLC0415
-        from repro.environment.resolvers.index import fetch_indexes  # noqa: PLC0415
-        from repro.environment.resolvers.source import find_source  # noqa: PLC0415
-
         base = archive_base(name, where)
-        source = find_source(base, environ=engine.host.environ)
-        indexes = fetch_indexes(
-            source, engine.downloads, engine.transports.get, now=engine.host.now(), sink=engine.sink
-        )
-        entry = lock_base(base, source, indexes, downloads=engine.downloads, sink=engine.sink)
-        return build_base(
-            entry,
-            source=source,
-            downloads=engine.downloads,
-            store=engine.store,
-            launcher=engine.launcher(),
-            sink=engine.sink,
-        )
+        return self.archives.image(base, self.archives.lock(base))
 
 
 def no_image(name: str, where: Location) -> BuildError:
@@ -246,7 +219,7 @@ def build_folder(
     folder: Path,
     options: BuildOptions,
     base: Callable[[str, Location], Digest],
-    source: Callable[[ArchiveBase], ArchiveSource | None],
+    archives: Archives,
 ) -> Digest:
     """Return the ID of the image of a Dockerfile's ``text`` with the context ``folder``, seen through .dockerignore."""
     from repro.build.context import FolderContext  # noqa: PLC0415 - only to build
@@ -261,27 +234,10 @@ def build_folder(
             store=engine.store,
             launcher=engine.launcher(),
             base=base,
-            extras=lambda name: apt_extras(engine, name, source, room),
+            extras=lambda name: archives.extras(name, room),
             sink=engine.sink,
         )
     return result.image_id
-
-
-def apt_extras(engine: Engine, base: str, source: Callable[[ArchiveBase], ArchiveSource | None], room: Path) -> Extras:
-    """Return what RUN is given from outside on an archive base: apt's sources, so that no layer names a mirror."""
-    from repro.build.run import Extras  # noqa: PLC0415 - only to build
-    from repro.runtime.spec import Bind  # noqa: PLC0415
-
-    if not base.startswith("archive:"):
-        return Extras()
-    from repro.api.environments import archive_base  # noqa: PLC0415
-    from repro.environment.resolvers.network import apt_network_config  # noqa: PLC0415
-
-    found = source(archive_base(base))
-    if found is None:
-        return Extras()
-    binds, env = apt_network_config(found, room / "apt.d", environ=engine.host.environ)
-    return Extras(tuple(Bind(path, target) for path, target in binds), env)
 
 
 def context_digest(folder: Path, dockerfile: str) -> Digest:

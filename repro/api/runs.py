@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro import __version__
+from repro.api.archives import Archives
 from repro.api.engine import Engine, opened
 from repro.api.environments import Environments, used_environments
+from repro.api.lockfile import LockFile, differences
 from repro.api.project import open_plan, open_project
 from repro.digest import Digest
 from repro.errors import BusyError, UsageError
@@ -86,12 +88,12 @@ def lock(host: Host, named: str | None, *, upgrade: bool, sink: Sink) -> tuple[s
     """Resolve what workflow.lock lacks (with ``upgrade``: everything) and return what changed, a line each."""
     project, _ = open_plan(host, named)
     with _holding(host, project, "repro lock"), opened(host, sink) as engine:
-        environments = Environments(project, engine, upgrade=upgrade)
-        before = environments.lock
+        lock_file = LockFile(project, engine, Archives(engine), relock=True, upgrade=upgrade)
+        before = lock_file.content
         for name in project.workflow.environments:
-            environments.entry(name, relock=True)
-        environments.prune()
-        return environments.changes_since(before)
+            lock_file.entry(name)
+        lock_file.prune()
+        return differences(before, lock_file.content)
 
 
 def build(
@@ -127,7 +129,7 @@ class Run:
         self._sink = sink
         self._project, self._plan = open_plan(host, named)
         self._executor: Executor | None = None
-        self._engine: Engine | None = None
+        self._journal: Sink = ignore
         self._stopped = False
 
     def stop(self) -> None:
@@ -146,8 +148,8 @@ class Run:
         with ExitStack() as stack:
             engine = stack.enter_context(opened(host, self._sink))
             environments = Environments(project, engine, may_add=self._may_add)
-            executor = self._prepare(workflow_plan, environments, engine)
-            state.prepare()
+            with _holding(host, project, f"run {run_id}"):
+                executor = self._prepare(workflow_plan, environments, engine)
             written = stack.enter_context(journal.Journal(state.runs / run_id / journal.JOURNAL, host.now))
             self._journal = written
             self._emit(
