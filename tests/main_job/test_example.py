@@ -78,7 +78,7 @@ def test_one_seed_reruns_only_its_own(example):
     planned = json.loads(example.repro("plan", "--json").stdout)
     changed = [job for job in planned["jobs"] if job["status"] == "run"]
     assert ["reads[sample=kidney]"] == [job["job"] for job in changed]
-    assert ["12", "99"] == [changed[0]["changes"][0]["old"], changed[0]["changes"][0]["new"]]
+    assert ("12", "99") in [(change["old"], change["new"]) for change in changed[0]["changes"]]
     done = example.repro("run", "workflow.yaml")
     assert 0 == done.returncode, done.stderr
     ran = set(re.findall(r"\] (\S+): done", done.stderr))
