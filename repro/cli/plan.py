@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for state in planned.jobs:
         print(f"{state.status:8}  {state.job}  {state.why}".rstrip())
-        for change in state.changes:
+        for change in state.changes if len(state.changes) > 1 else ():  # one alone is the reason itself
             print(f"{'':10}  {change.part}: {change.old} -> {change.new}")
     counts = {name: sum(state.status == name for state in planned.jobs) for name in ("cached", "run", "pending")}
     print(

@@ -35,7 +35,6 @@ CONFIG = f"""\
 // apt installs the locked packages in this folder and knows no other source.
 APT::Sandbox::User "root";
 APT::Install-Recommends "false";
-DPkg::Options:: "--force-unsafe-io"; // no fsync a file: a build that is cut short is thrown away
 Acquire::Languages "none";
 Dir::Etc::SourceList "{TARGET}/sources.list";
 Dir::Etc::SourceParts "/dev/null";
