@@ -7,6 +7,7 @@ changed renders no template and starts nothing.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -101,9 +102,9 @@ class Environments:
             recipe = self._recipe(env, entry)
             tag = _tag(name, recipe.digest)
             image_id = self._build_recipe(env, entry, recipe, tag, no_cache=no_cache)
-        self._engine.store.tag(tag, image_id)
+        self._engine.store.tag(str(tag), image_id)
         self._tell_lock(name, image_id)
-        return BuiltImage(name, image_id, tag)
+        return BuiltImage(name, image_id, tag.familiar)
 
     # ---- the lock's image IDs
 
@@ -148,13 +149,13 @@ class Environments:
     # ---- building
 
     def _build_recipe(
-        self, env: TemplateEnvironment, entry: EnvironmentLock, recipe: Recipe, tag: str, *, no_cache: bool
+        self, env: TemplateEnvironment, entry: EnvironmentLock, recipe: Recipe, tag: Reference, *, no_cache: bool
     ) -> Digest:
         from repro.build.context import MappingContext  # noqa: PLC0415 - only to build
         from repro.build.engine import BuildOptions, build  # noqa: PLC0415
 
         store = self._engine.store
-        known = store.refs().get(tag)
+        known = store.refs().get(str(tag))
         if known is not None and not no_cache and store.has_image(known):
             return known
         with store.workspace() as room:
@@ -226,8 +227,10 @@ class Environments:
         return self._lock.text(env.template, env.where, "template"), env.template
 
 
-def _tag(environment: str, recipe: Digest) -> str:
-    return str(Reference.parse(f"repro/{environment.lower()}:{recipe.hex}"))
+def _tag(environment: str, recipe: Digest) -> Reference:
+    """Return the image's name: that of its environment, as far as image names allow, and the recipe's checksum."""
+    path = re.sub(r"[^a-z0-9]+", "-", environment.lower()).strip("-") or "environment"
+    return Reference.parse(f"repro/{path}:{recipe.hex}")
 
 
 def used_environments(project: Project, names: Iterable[str]) -> tuple[str, ...]:
