@@ -4,7 +4,7 @@
     benchmarks/run.py help      `repro --help` against `python -c pass`
     benchmarks/run.py noop      a run of examples/samtools in which all is cached (run the example once before)
     benchmarks/run.py start     start of a container's `true`, warm, against crun and runc on a prepared bundle
-    benchmarks/run.py base      the archive base from cached packages, against mmdebstrap
+    benchmarks/run.py base      the archive base, downloads included, against mmdebstrap
 
 A peer that is not installed is left out and named. Each figure is a median; the two sides of a pair take turns.
 """
@@ -75,8 +75,11 @@ def noop() -> None:
     )
 
 
-def make_base(root: Path) -> tuple[Path, ...]:
-    """Return the layers of an archive base in a store below ``root``, made as `repro image build` makes it."""
+def make_base(root: Path, cache: Path | None = None) -> tuple[Path, ...]:
+    """Return the layers of an archive base in a store below ``root``, made as `repro image build` makes it.
+
+    ``cache`` holds the downloads; default: $REPRO_CACHE, else one below ``root``.
+    """
     from repro.api.host import Host
     from repro.api.images import build_image
     from repro.events import ignore
@@ -85,11 +88,8 @@ def make_base(root: Path) -> tuple[Path, ...]:
 
     (root / "context").mkdir()
     (root / "context" / "Dockerfile").write_text("FROM archive:debian/bookworm\n")
-    environ = {
-        **os.environ,
-        "REPRO_STORE": str(root / "store"),
-        "REPRO_CACHE": os.environ.get("REPRO_CACHE", str(root / "cache")),
-    }
+    downloads = str(cache or os.environ.get("REPRO_CACHE", root / "cache"))
+    environ = {**os.environ, "REPRO_STORE": str(root / "store"), "REPRO_CACHE": downloads}
     current = Host.current()
     host = Host(environ, root, current.now, current.name, current.user, current.uid, current.cpus, current.memory)
     image = build_image(
@@ -156,20 +156,19 @@ def base() -> None:
     """Budget: half of mmdebstrap's time for the same set of packages."""
     with tempfile.TemporaryDirectory(prefix="repro-bench-") as name:
         root = Path(name)
-        os.environ.setdefault("REPRO_CACHE", str(root / "cache"))
         numbers = iter(range(1000))
 
         def ours() -> None:
             place = root / f"ours{next(numbers)}"
             place.mkdir()
-            make_base(place)
+            make_base(place, cache=place / "cache")
 
-        sides: dict[str, Callable[[], None]] = {"repro: archive base": ours}
+        sides: dict[str, Callable[[], None]] = {"repro: archive base, with downloads": ours}
         if shutil.which("mmdebstrap") is None:
             print("  mmdebstrap: not installed, left out")
         else:
             sources = [str(path) for path in Path("/etc/apt/sources.list.d").glob("*.sources")]
-            sides["mmdebstrap --variant=minbase"] = lambda: quiet(
+            sides["mmdebstrap, with downloads"] = lambda: quiet(
                 "mmdebstrap",
                 "--variant=minbase",
                 "--include=usr-is-merged",
