@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repro.api.project import find_state
 from repro.data.checksum import StatCache
-from repro.errors import UsageError
+from repro.errors import LockError, UsageError
 from repro.execution.state import State
 from repro.provenance import journal, lineage
-from repro.runtime.probe import HostReport, probe
+from repro.runtime.probe import Check, HostReport, probe
+from repro.workflow.model import ArchiveBase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +83,22 @@ def _file_text(file: FileRecord) -> str:
 
 
 def doctor(host: Host) -> HostReport:
-    """Return what this host gives to containers, tried where the store is (or would be)."""
+    """Return what this host gives to containers, tried where the store is (or would be), and to archive bases."""
     place = host.store_root
     while not place.is_dir():
         place = place.parent
-    return probe(host.uid, place)
+    report = probe(host.uid, place)
+    free = shutil.disk_usage(place).free
+    store = Check("store", ok=True, detail=f"{host.store_root}, {free / 1e9:.1f} GB free on its disk")
+    return replace(report, checks=(*report.checks, store, _archive_check(host)))
+
+
+def _archive_check(host: Host) -> Check:
+    """Return whether a base can be made from Debian's archive here: are a mirror and the keyring known?"""
+    from repro.environment.resolvers.source import find_source  # noqa: PLC0415 - imports OpenPGP
+
+    try:
+        source = find_source(ArchiveBase("debian", "bookworm"), environ=host.environ)
+    except LockError as error:
+        return Check("debian archive", ok=False, detail=error.message, remedy=error.hint or "")
+    return Check("debian archive", ok=True, detail=f"keyring found; suites known: {', '.join(source.suites())}")
