@@ -12,7 +12,6 @@ import stat
 
 from repro.runtime import rooted, syscalls
 from repro.runtime.syscalls import (
-    MOUNT_ATTR_RDONLY,
     MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
@@ -41,6 +40,7 @@ _MASKED_SYS = ("firmware", "devices/virtual/powercap")
 
 # statvfs(3) flag -> mount(2) flag: a remount must repeat those that a user namespace locks
 _KEPT_FLAGS = (
+    (os.ST_RDONLY, MS_RDONLY),
     (os.ST_NOSUID, MS_NOSUID),
     (os.ST_NODEV, MS_NODEV),
     (os.ST_NOEXEC, MS_NOEXEC),
@@ -56,26 +56,28 @@ def through(descriptor: int, name: str = "") -> str:
 
 
 def bind(source: str, root: int, target: str, *, read_only: bool, made: list[str] | None = None) -> None:
-    """Show the host's ``source``, and the mounts below it, at ``target``; the mount point is made."""
+    """Show the host's ``source``, and the mounts below it, at ``target``; the mount point is made.
+
+    A device node in it cannot be opened: with CAP_MKNOD, a build could make one for any disk of the host.
+    """
     place = rooted.ensure(root, target, folder=os.path.isdir(source), made=made)
     try:
         syscalls.mount(source, through(place), None, MS_BIND | MS_REC)
     finally:
         os.close(place)
-    if read_only:
-        make_read_only(root, target)
+    restrict(root, target, MS_NODEV | (MS_RDONLY if read_only else 0))
 
 
-def make_read_only(root: int, target: str) -> None:
-    """Make the mount at ``target`` and all below it read-only; their other flags stay."""
+def restrict(root: int, target: str, flags: int) -> None:
+    """Add ``flags`` (MS_RDONLY, MS_NODEV) to the mount at ``target`` and to all below it; their others stay."""
     top = rooted.open_path(root, target)
     try:
-        syscalls.mount_setattr(top, MOUNT_ATTR_RDONLY)
+        syscalls.mount_setattr(top, flags)  # MOUNT_ATTR_RDONLY and _NODEV are the same bits
     except OSError as error:
         if error.errno not in {errno.ENOSYS, errno.EPERM}:
             raise
         for path in _mounts_below(os.readlink(through(top))):
-            _remount_read_only(path)
+            _remount(path, flags)
     finally:
         os.close(top)
 
@@ -94,12 +96,11 @@ def _unescape(field: bytes) -> str:
     return os.fsdecode(field)
 
 
-def _remount_read_only(path: str) -> None:
+def _remount(path: str, flags: int) -> None:
     held = os.statvfs(path).f_flag
-    kept = 0
     for held_flag, flag in _KEPT_FLAGS:
-        kept |= flag if held & held_flag else 0
-    syscalls.mount("none", path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+        flags |= flag if held & held_flag else 0
+    syscalls.mount("none", path, None, MS_REMOUNT | MS_BIND | flags)
 
 
 def tmpfs(root: int, target: str, *, size: int | None, mode: int, flags: int, made: list[str]) -> None:
@@ -112,13 +113,20 @@ def tmpfs(root: int, target: str, *, size: int | None, mode: int, flags: int, ma
         os.close(place)
 
 
-def dev(root: int, *, single: bool, made: list[str]) -> None:
-    """Give the container a /dev of its own: the harmless devices, pts, shm and mqueue."""
+def dev(root: int, *, single: bool, build: bool, made: list[str]) -> None:
+    """Give the container a /dev of its own: the harmless devices, pts, shm and mqueue.
+
+    A build as root may make nodes there, as everywhere, but open no others than these.
+    """
     tmpfs(root, "/dev", size=None, mode=0o755, flags=MS_NOSUID | MS_NOEXEC, made=made)
     folder = rooted.open_path(root, "/dev")
     try:
         for name in _DEVICES:
-            _device(folder, name, single=single)
+            _device(root, folder, name, single=single)
+        if build and not single:
+            for name in _DEVICES:
+                syscalls.mount(through(folder, name), through(folder, name), None, MS_BIND)
+            syscalls.mount("none", through(folder), None, MS_REMOUNT | MS_BIND | _QUIET)
         for name, link in _DEVICE_LINKS:
             os.symlink(link, name, dir_fd=folder)
         for name in ("pts", "shm", "mqueue"):
@@ -136,8 +144,11 @@ def dev(root: int, *, single: bool, made: list[str]) -> None:
         os.close(folder)
 
 
-def _device(folder: int, name: str, *, single: bool) -> None:
-    """Make the host's device ``name`` in ``folder``: by mknod where that is allowed, else by a bind (slower)."""
+def _device(root: int, folder: int, name: str, *, single: bool) -> None:
+    """Make the host's device ``name`` in ``folder``: by mknod where that is allowed, else by a bind (slower).
+
+    The bind is read-only: the device can be written all the same, but nobody can chmod the host's node.
+    """
     if not single:
         try:
             os.mknod(name, stat.S_IFCHR, os.stat(f"/dev/{name}").st_rdev, dir_fd=folder)
@@ -148,6 +159,7 @@ def _device(folder: int, name: str, *, single: bool) -> None:
             return
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder))
     syscalls.mount(f"/dev/{name}", through(folder, name), None, MS_BIND)
+    restrict(root, f"/dev/{name}", MS_RDONLY)
 
 
 def proc(root: int, *, made: list[str]) -> None:
@@ -164,39 +176,39 @@ def proc(root: int, *, made: list[str]) -> None:
             if os.path.exists(path):
                 syscalls.mount(path, path, None, MS_BIND | MS_REC)
                 syscalls.mount("none", path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | _QUIET)
-        _mask(folder, _MASKED_PROC)
+        _mask(root, folder, _MASKED_PROC)
     finally:
         os.close(folder)
 
 
-def sys(root: int, *, own_network: bool, made: list[str]) -> None:
-    """Show /sys read-only: a fresh one where the network namespace is ours, else the host's, whole."""
+def sys(root: int, *, made: list[str]) -> None:
+    """Show /sys read-only: a fresh one, without what the host mounts in its own; else that one, whole.
+
+    The kernel gives a fresh one to whoever rules the network namespace, if the host's is nowhere hidden.
+    """
     place = rooted.ensure(root, "/sys", folder=True, made=made)
-    fresh = own_network
     try:
-        if fresh:
-            try:
-                syscalls.mount("sysfs", through(place), "sysfs", _QUIET | MS_RDONLY)
-            except PermissionError:  # the host's /sys is partly hidden from us: the kernel gives no new view
-                fresh = False
-        if not fresh:
-            syscalls.mount("/sys", through(place), None, MS_BIND | MS_REC)
+        syscalls.mount("sysfs", through(place), "sysfs", _QUIET | MS_RDONLY)
+    except PermissionError:
+        bind("/sys", root, "/sys", read_only=True)
     finally:
         os.close(place)
-    if not fresh:
-        make_read_only(root, "/sys")
     folder = rooted.open_path(root, "/sys")
     try:
-        _mask(folder, _MASKED_SYS)
+        _mask(root, folder, _MASKED_SYS)
     finally:
         os.close(folder)
 
 
-def _mask(folder: int, names: tuple[str, ...]) -> None:
-    """Hide files behind /dev/null and folders behind an empty, read-only tmpfs."""
-    for name in names:
-        path = through(folder, name)
-        if os.path.isdir(path):
-            syscalls.mount("tmpfs", path, "tmpfs", _QUIET | MS_RDONLY, "size=0,mode=755")
-        elif os.path.exists(path):
-            syscalls.mount("/dev/null", path, None, MS_BIND)
+def _mask(root: int, folder: int, names: tuple[str, ...]) -> None:
+    """Hide files behind the container's /dev/null (root could chmod the host's), folders behind an empty tmpfs."""
+    null = rooted.open_path(root, "/dev/null")
+    try:
+        for name in names:
+            path = through(folder, name)
+            if os.path.isdir(path):
+                syscalls.mount("tmpfs", path, "tmpfs", _QUIET | MS_RDONLY, "size=0,mode=755")
+            elif os.path.exists(path):
+                syscalls.mount(through(null), path, None, MS_BIND)
+    finally:
+        os.close(null)

@@ -60,7 +60,7 @@ def choose_mode(uid: int) -> Mode:
 
     Quick: a trial (some 40 ms) is made only where a setting makes user namespaces doubtful.
     """
-    if uid == 0 and _has_sys_admin():
+    if uid == 0 and _has_sys_admin() and not _single_id():
         return Mode.REAL
     if seccomp.known(os.uname().machine) and not _doubts():
         return Mode.ONE
@@ -89,7 +89,8 @@ def probe(uid: int, folder: Path | None = None) -> HostReport:
     finally:
         remove_tree(place)
     results: dict[str, int] = json.loads(output)
-    real = uid == 0 and all(results[f"real {part}"] == 0 for part in ("namespaces", "overlay", "proc"))
+    tried = all(results.get(f"real {part}") == 0 for part in ("namespaces", "overlay", "proc"))
+    real = uid == 0 and tried and not _single_id()
     parts = ("one namespaces", "one overlay", "one proc", "seccomp")
     one = all(results[part] == 0 for part in parts)
     mode = Mode.REAL if real else Mode.ONE if one else None
@@ -101,6 +102,8 @@ def _checks(uid: int, results: dict[str, int], *, real: bool) -> list[Check]:
     checks = [Check("architecture", ok=True, detail=f"{os.uname().machine}, Linux {os.uname().release}")]
     if uid == 0:
         detail = "may make namespaces and mounts" if real else "root without the right to make namespaces or mounts"
+        if _single_id():
+            detail = "of a user namespace that has no ID but root's"
         checks.append(Check("root", ok=True, detail=detail))
     if not real:
         checks.append(_tried("user namespaces", results["one namespaces"], "may be made", _user_remedy()))
@@ -180,6 +183,15 @@ def _status_field(name: str) -> str | None:
 
 def _has_sys_admin() -> bool:
     return bool(int(_status_field("CapEff") or "0", 16) & _SYS_ADMIN)
+
+
+def _single_id() -> bool:
+    """Return whether this process is in a user namespace that maps one ID alone, as `unshare -r` makes it.
+
+    Its root cannot give a file to anybody else (user_namespaces(7)).
+    """
+    ranges = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return sum(int(count) for _, _, count in ranges) == 1
 
 
 def _cgroups() -> str:

@@ -88,7 +88,7 @@ def _make_stubs(order: Order, staging: int) -> None:
 
 
 def _mount_overlay(lowers: list[int], upper: int, work: int, target: str) -> None:
-    """Mount the overlay; ``lowers`` topmost first, as overlayfs wants them."""
+    """Mount the overlay; ``lowers`` topmost first, as overlayfs wants them. Device nodes in it open nothing."""
     stack = ":".join(through(lower) for lower in lowers)
     folders = f"lowerdir={stack},upperdir={through(upper)},workdir={through(work)}"
     for options in _OVERLAY_OPTIONS:
@@ -96,7 +96,7 @@ def _mount_overlay(lowers: list[int], upper: int, work: int, target: str) -> Non
         if len(data) > _OPTIONS:
             raise OSError(errno.E2BIG, f"{len(lowers) - 1} layers are more than one mount can take")
         try:
-            syscalls.mount("overlay", target, "overlay", 0, data)
+            syscalls.mount("overlay", target, "overlay", MS_NODEV, data)
         except OSError as error:
             if error.errno == errno.EINVAL and options != _OVERLAY_OPTIONS[-1]:
                 continue
@@ -107,11 +107,11 @@ def _mount_overlay(lowers: list[int], upper: int, work: int, target: str) -> Non
 def _mount_all(order: Order, root: int, staging: int, made: list[str], step: Callable[[str], None]) -> None:
     """Mount what every container has, then what this one asks for: tmpfs, our files, binds in order."""
     step("mount /dev")
-    mounts.dev(root, single=order["single"], made=made)
+    mounts.dev(root, single=order["single"], build=order["build"], made=made)
     step("mount /proc")
     mounts.proc(root, made=made)
     step("mount /sys")
-    mounts.sys(root, own_network=order["own_network"], made=made)
+    mounts.sys(root, made=made)
     for target, size, mode in order["tmpfs"]:
         step(f"mount a tmpfs at {target}")
         mounts.tmpfs(root, target, size=size, mode=mode, flags=MS_NOSUID | MS_NODEV, made=made)

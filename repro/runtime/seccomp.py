@@ -1,8 +1,9 @@
-"""The filter that answers ownership changes with success, as a BPF program.
+"""The filter that answers ownership changes with success and hides the kernel's keyrings, as a BPF program.
 
 A single-ID user namespace has one owner, and a step has no capabilities; yet ``tar x``, ``dpkg`` and the like
 call chown and give up when it fails. The filter makes such calls return 0 without doing anything
-(SECCOMP_RET_ERRNO with the number 0). All else is allowed.
+(SECCOMP_RET_ERRNO with the number 0). Keyrings know no namespaces: those of the caller's session would be
+the container's too, so their calls do not exist there. All else is allowed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ _FAKED: Mapping[str, Mapping[str, int]] = {
         "setresuid": 147, "setresgid": 149, "setfsuid": 151, "setfsgid": 152, "capset": 91,
     },
 }  # fmt: skip
+
+# System calls that do not exist: ENOSYS.
+_REFUSED: Mapping[str, Mapping[str, int]] = {
+    "x86_64": {"add_key": 248, "request_key": 249, "keyctl": 250},
+    "aarch64": {"add_key": 217, "request_key": 218, "keyctl": 219},
+}
 
 # mknod's family: number of the call, index of its mode argument; the device number is the argument after it.
 _MKNOD: Mapping[str, tuple[tuple[int, int], ...]] = {"x86_64": ((133, 1), (259, 2)), "aarch64": ((33, 2),)}
@@ -75,6 +82,9 @@ def fake_owners(machine: str) -> bytes:
     for number in sorted(_FAKED[machine].values()):
         program.append(_instruction(_JUMP_EQUAL, number, 0, 1))
         program.append(answer)
+    for number in sorted(_REFUSED[machine].values()):
+        program.append(_instruction(_JUMP_EQUAL, number, 0, 1))
+        program.append(_instruction(_RETURN, _RET_ERRNO | _ENOSYS))
     for number, argument in _MKNOD[machine]:
         body = _mknod(argument)
         program.append(_instruction(_JUMP_EQUAL, number, 0, len(body)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from repro.runtime.spec import Bind, Mode, Network, Privileges
+from repro.runtime.spec import Bind, Mode, Network, Privileges, Tmpfs
 
 DOCKER_CAPABILITIES = 0xA80425FB
 CONNECT = "exec 3<>/dev/tcp/127.0.0.1/{port} && echo connected"
@@ -137,6 +138,44 @@ def test_devices(sandbox):
     assert sorted(expected.split()) == sorted(out.split())
 
 
+@pytest.mark.parametrize("privileges", Privileges)
+def test_device_nodes_open_nothing(sandbox, tmp_path, privileges):
+    """Where a build can make device nodes (for the host's disks, say), none can be opened, in no mount at all."""
+    (tmp_path / "out").mkdir()
+    script = "for d in '' /tmp /dev /out /t; do mknod $d/n c 1 3; cat $d/n && echo opened $d/n; done; cat /dev/null && echo fine"
+    done = sandbox.sh(
+        script,
+        privileges=privileges,
+        binds=(Bind(tmp_path / "out", "/out", read_only=False),),
+        tmpfs=(Tmpfs("/t"),),
+    )
+    assert "fine\n" == done.out
+    assert (sandbox.mode is Mode.REAL and privileges is Privileges.BUILD) == (tmp_path / "out/n").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a device node")
+def test_device_nodes_of_an_image_open_nothing(sandbox):
+    """A device node that came with a layer cannot be opened by a step, which root's own modes would let it."""
+    spec = sandbox.spec("sh", "-c", "cat /n && echo opened")
+    os.mknod(spec.upper / "n", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    assert "" == sandbox.run_spec(spec).out
+
+
+@pytest.mark.parametrize("privileges", Privileges)
+def test_host_devices_keep_their_attributes(sandbox, privileges):
+    """chmod of /dev/null, or of what is hidden behind it, never reaches the host's own node."""
+    before = os.stat("/dev/null").st_ctime_ns
+    sandbox.sh("chmod 666 /dev/null /proc/interrupts /proc/keys", privileges=privileges)
+    assert before == os.stat("/dev/null").st_ctime_ns
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="the kernel gives an ordinary user no fresh /sys for the host's network")
+def test_host_mounts_below_sys_are_not_seen(sandbox):
+    """With the host's network /sys is still without what the host mounts in it: control groups, debugging, tracing."""
+    done = sandbox.sh("grep -c ' /sys ' /proc/self/mounts; ls /sys/fs/cgroup", network=Network.HOST)
+    assert "1\n" == done.out
+
+
 def test_read_only_bind(sandbox, tmp_path):
     """A read-only bind can be read and not changed, by no means that a build's root has."""
     (tmp_path / "data").mkdir()
@@ -187,17 +226,18 @@ syscalls.load_seccomp(seccomp.fake_owners("x86_64"))
 libc = ctypes.CDLL(None, use_errno=True)
 print(libc.syscall(ctypes.c_long(0x40000000 | 92), b"/", 1, 1), ctypes.get_errno(), flush=True)
 print(libc.syscall(ctypes.c_long(92), b"/nowhere", 1, 1), flush=True)
+print(libc.syscall(ctypes.c_long(250), 0, -3, 0), ctypes.get_errno(), flush=True)
 ctypes.CFUNCTYPE(ctypes.c_int)(address)()
 """
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="about the other architectures of x86_64")
 def test_other_architectures_do_not_pass_the_filter():
-    """x32 calls do not exist, i386 calls kill: no way around the numbers that the filter knows."""
+    """x32 calls and keyrings do not exist, i386 calls kill: no way around the numbers that the filter knows."""
     tree = Path(__file__).parents[2]
     done = subprocess.run(
         [shutil.which("python3", path="/usr/bin") or "python3", "-c", FOREIGN, str(tree)],
         capture_output=True,
         check=False,
     )
-    assert (-31, b"-1 38\n0\n") == (done.returncode, done.stdout)
+    assert (-31, b"-1 38\n0\n-1 38\n") == (done.returncode, done.stdout)

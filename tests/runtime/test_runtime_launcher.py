@@ -112,7 +112,7 @@ def start_many(thread):
         )
         launcher.run(spec, stdin=null, stdout=null, stderr=null)
         if number == 0:
-            print("ready", flush=True)
+            os.write(1, b"ready\\n")  # in one piece: the threads' lines must not mix
 for thread in range(4):
     threading.Thread(target=start_many, args=(thread,)).start()
 """
@@ -125,9 +125,11 @@ def test_kill_while_containers_start(image, tmp_path, delay):
     argv = [sys.executable, "-c", BUSY.format(tree=str(TREE)), str(image), str(tmp_path), token]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert b"ready\n" == process.stdout.readline()
-        time.sleep(delay)
-        process.kill()
+        try:
+            assert b"ready\n" == process.stdout.readline()
+            time.sleep(delay)
+        finally:
+            process.kill()
     assert gone(token, process.pid)
 
 

@@ -57,3 +57,13 @@ def test_forbidden_user_namespaces_are_found_and_explained():
     assert first.startswith("False ['user namespaces'")
     assert "containers cannot run here: user namespaces" == rest[0]
     assert "sysctl -w user.max_user_namespaces=" in done.stdout
+
+
+def test_root_of_one_id_is_no_real_root():
+    """In `unshare -r` the caller is called root but can give no file away: containers run with a single ID there."""
+    told = f"import sys; sys.path.insert(0, {str(TREE)!r})\n"
+    told += "from repro.runtime.probe import choose_mode, probe\nprint(choose_mode(0).value, probe(0).mode.value)"
+    done = subprocess.run(
+        ["unshare", "--map-root-user", sys.executable, "-c", told], capture_output=True, text=True, check=False
+    )
+    assert ("one one\n", "") == (done.stdout, done.stderr)
