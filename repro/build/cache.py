@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from repro.build.source import Kind, Node, Source
 from repro.digest import Digest, Json, record_digest
+from repro.errors import DataError
 from repro.oci.model import chain_id
 
 if TYPE_CHECKING:
@@ -34,11 +35,8 @@ class LayerMemory:
         """Return the layer made under ``key``, if it is still there."""
         if self._forget:
             return None
-        value = self._store.recall(_MEMORY, key)
-        if not isinstance(value, str):
-            return None
-        diff_id = Digest.parse(value)
-        return diff_id if self._store.has_layer(diff_id) else None
+        diff_id = self._digest(_MEMORY, key)
+        return diff_id if diff_id is not None and self._store.has_layer(diff_id) else None
 
     def remember(self, key: Digest, diff_id: Digest) -> None:
         """Keep the layer of ``key`` for later builds."""
@@ -47,12 +45,20 @@ class LayerMemory:
     def tree(self, stack: Digest, paths: Sequence[str], nodes: Sequence[Node], source: Source, epoch: int) -> Digest:
         """Return `tree_digest` of ``nodes`` of a stack of layers, whose bytes never change: worked out once."""
         key = record_digest("build-tree-key/1", [str(stack), [plain(path) for path in paths], epoch])
-        value = self._store.recall(_TREES, key)
-        if isinstance(value, str):
-            return Digest.parse(value)
+        known = self._digest(_TREES, key)
+        if known is not None:
+            return known
         digest = tree_digest(nodes, source, epoch)
         self._store.remember(_TREES, key, str(digest))
         return digest
+
+    def _digest(self, kind: str, key: Digest) -> Digest | None:
+        """Return the digest that was remembered; a damaged memory is as good as none."""
+        value = self._store.recall(kind, key)
+        try:
+            return Digest.parse(value) if isinstance(value, str) else None
+        except DataError:
+            return None
 
 
 def plain(path: str) -> str:

@@ -102,9 +102,9 @@ class Store:
         return self.blob_path(digest).exists()
 
     def put_blob(self, data: bytes) -> Digest:
-        """Keep ``data``; return its digest."""
+        """Keep ``data``, also in place of a damaged blob; return its digest."""
         digest = Digest.of(data)
-        if not self.has_blob(digest):
+        if not self.has_blob(digest) or self.blob_path(digest).read_bytes() != data:
             with self._work.file() as (descriptor, path):
                 with open(descriptor, "wb", closefd=False) as file:
                     file.write(data)
@@ -229,7 +229,16 @@ class Store:
         return dict(sorted(found.items()))
 
     def _read_ref(self, name: str) -> Digest:
-        return Digest.parse((self._refs / name).read_text(encoding="ascii").strip())
+        path = self._refs / name
+        try:
+            return Digest.parse(path.read_text(encoding="ascii").strip())
+        except (DataError, UnicodeDecodeError) as error:
+            raise CorruptError(
+                f"the name {name_of_file(name)} in the store is damaged",
+                where=str(path),
+                why="it holds no image ID",
+                hint="delete the file, then build or tag the image again",
+            ) from error
 
     def resolve(self, text: str) -> Digest:
         """Return the image that a name, an ID or its first digits mean; StoreError names what is near."""
@@ -241,7 +250,7 @@ class Store:
 
     def has_layer(self, diff_id: Digest) -> bool:
         """Whether the layer is there, unpacked in this form."""
-        return self._info_path(diff_id).exists()
+        return self._info_path(diff_id).exists() and (self._layers / diff_id.hex).exists()
 
     def layer_path(self, diff_id: Digest) -> Path:
         """Return the layer's folder; StoreError if it is not there."""

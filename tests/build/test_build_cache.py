@@ -137,6 +137,16 @@ def test_a_lost_layer_is_built_again(shop):
     assert (first.image_id, 0) == ((result := moved.build(TEXT)).image_id, result.cached)
 
 
+@pytest.mark.parametrize("garbage", ["", '"sha256:zz"', "[1]"])
+def test_a_damaged_memory_is_no_memory(shop, garbage):
+    """What is no digest is forgotten: the build runs again and gives the same image."""
+    fill(shop.context)
+    first = shop.build(TEXT)
+    for path in (shop.store.root / "memory").rglob("*.json"):
+        path.write_text(garbage)
+    assert (first.image_id, 0) == ((result := shop.build(TEXT)).image_id, result.cached)
+
+
 def test_a_hasher_saves_reading_files_again(shop):
     """A caller with a stat cache is asked for each file once, and nothing else is read."""
     fill(shop.context)

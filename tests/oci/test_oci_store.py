@@ -120,6 +120,38 @@ def test_a_damaged_blob_is_found_out_when_read(store: Store) -> None:
         store.config(image_id)
 
 
+def test_a_damaged_blob_is_mended_when_it_is_put_again(store: Store) -> None:
+    """An image built again after its config was cut short can be read again: the build does not just say so."""
+    image_id = image(store, {"a": b"1"})
+    os.truncate(store.blob_path(image_id), 10)
+
+    assert image_id == image(store, {"a": b"1"})
+    assert "amd64" == store.config(image_id).architecture
+
+
+def test_a_layer_without_its_folder_is_not_there(store: Store) -> None:
+    """A folder that was deleted by hand is missed, and the same layer can be put again."""
+    info = commit(store, {"a": b"1"})
+    remove_tree(store.layer_path(info.diff_id))
+
+    assert not store.has_layer(info.diff_id)
+    assert info == commit(store, {"a": b"1"})
+    assert store.verify_layer(info.diff_id)
+
+
+@pytest.mark.parametrize("content", [b"", b"sha256:12\n", b"\xff\xfe"])
+def test_a_damaged_name_is_told_with_its_file(store: Store, content: bytes) -> None:
+    """A name that holds no image ID is a CorruptError with the file to delete."""
+    image_id = image(store, {"a": b"1"})
+    path = store.root / "refs" / file_name(store.tag("tool", image_id))
+    path.write_bytes(content)
+
+    for read in (store.refs, lambda: store.resolve("tool")):
+        with pytest.raises(CorruptError, match=r"tool:latest") as caught:
+            read()
+        assert str(path) == str(caught.value.where)
+
+
 def test_a_missing_blob_is_said_to_be_missing(store: Store) -> None:
     """Asking for what is not there is an error with a way out."""
     with pytest.raises(StoreError, match="not in the store"):
