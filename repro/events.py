@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar, TypeAlias
 
 from repro.digest import Digest, Json
@@ -219,6 +220,8 @@ def as_json(value: object) -> Json:
         return value
     if isinstance(value, Digest):
         return str(value)
+    if isinstance(value, Enum):
+        return as_json(value.value)
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, tuple | list | frozenset | set):

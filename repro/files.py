@@ -81,7 +81,8 @@ class Lock:
         except BlockingIOError as error:
             holder = os.read(descriptor, 4096).decode(errors="replace").strip()
             os.close(descriptor)
-            raise BusyError(f"{self.path} is locked", why=f"held by {holder or 'another process'}") from error
+            why = f"held by {holder or 'another process'}"
+            raise BusyError(f"{self.path} is locked", why=why, hint="wait until that has ended, or stop it") from error
         except BaseException:
             os.close(descriptor)
             raise

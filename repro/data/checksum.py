@@ -53,29 +53,33 @@ def walk(folder: Path | str) -> list[TreeEntry]:
     Raises:
         DataError: something in it is no file, folder or link (a socket, a device), or it cannot be read.
     """
-    entries = list(_walk(str(folder), ""))
+    entries = list(_walk(str(folder)))
     entries.sort(key=lambda entry: os.fsencode(entry.name))
     return entries
 
 
-def _walk(folder: str, prefix: str) -> Iterator[TreeEntry]:
-    try:
-        with os.scandir(folder) as scan:
-            found = list(scan)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read", why=error.strerror) from error
-    for item in found:
-        name = prefix + item.name
-        status = item.stat(follow_symlinks=False)
-        if stat.S_ISDIR(status.st_mode):
-            yield TreeEntry(name, item.path, "folder", status)
-            yield from _walk(item.path, name + "/")
-        elif stat.S_ISREG(status.st_mode):
-            yield TreeEntry(name, item.path, "file", status)
-        elif stat.S_ISLNK(status.st_mode):
-            yield TreeEntry(name, item.path, "link", status)
-        else:
-            raise DataError(f"{item.path} is no file, folder or link", hint="keep sockets, pipes and devices elsewhere")
+def _walk(top: str) -> Iterator[TreeEntry]:
+    pending = [(top, "")]  # no recursion: a folder may be deeper than the stack
+    while pending:
+        folder, prefix = pending.pop()
+        try:
+            with os.scandir(folder) as scan:
+                found = list(scan)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be read", why=error.strerror) from error
+        for item in found:
+            name = prefix + item.name
+            status = item.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                yield TreeEntry(name, item.path, "folder", status)
+                pending.append((item.path, f"{name}/"))
+            elif stat.S_ISREG(status.st_mode):
+                yield TreeEntry(name, item.path, "file", status)
+            elif stat.S_ISLNK(status.st_mode):
+                yield TreeEntry(name, item.path, "link", status)
+            else:
+                message = f"{item.path} is no file, folder or link"
+                raise DataError(message, hint="keep sockets, pipes and devices elsewhere")
 
 
 def stamp(status: os.stat_result) -> Stamp:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from repro.errors import HostError, ReproError
 from repro.events import JobCached, JobFailed, JobFinished, JobRecord, JobStarted
 from repro.execution.commands import control_files, job_command, job_resources
+from repro.execution.failure import os_hint, os_text
 from repro.execution.runner import Assignment, Failure, Success, run_job
 from repro.workflow.expand import render_command
 
@@ -68,7 +69,7 @@ class Attempts:
             where = f"{error.where}: " if error.where else ""
             outcome = Failure(None, f"{where}{error.message}{why}", error.hint or "")
         except OSError as error:
-            outcome = Failure(None, f"the project's state could not be written: {error}", "see that the disk has room")
+            outcome = Failure(None, f"the project's state could not be written: {os_text(error)}", os_hint(error))
         if isinstance(outcome, str):
             return outcome
         if self.stopping.is_set():  # it was killed, or something that it needed was

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from repro.workflow.model import Job
 
 _LAST_LINES = 8  # of the log, shown in the message
+_LONGEST_LINE = 1000  # of the log, in characters
+_LONGEST_NAME = 200  # of a file in a message
 _TAIL_BYTES = 64 << 10  # of the log, searched for causes
 
 _NOT_FOUND = (
@@ -34,6 +37,7 @@ _NETWORK = re.compile(
 _READ_ONLY = re.compile(
     r"([\w./+-]+)[\u2019'\"]?: Read-only file system|Read-only file system: [\u2018'\"]?([\w./+-]+)"
 )
+_BUSY = re.compile(r"[\u2018'\"]?([\w./+-]+)[\u2019'\"]?: (?:Device or resource busy|Invalid cross-device link)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +75,20 @@ def explain(
 
 
 def read_tail(log: Path) -> str:
-    """Return the end of the log as text; empty where there is none."""
+    """Return the end of the log as text, long lines cut; empty where there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
-            return file.read().decode(errors="replace")
+            text = file.read().decode(errors="replace")
     except OSError:
         return ""
+    return "\n".join(map(_cut, text.splitlines()))
+
+
+def _cut(line: str) -> str:
+    """Return the line without its middle where it is long: searching takes the square of a line's length."""
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def status_words(exit_status: int) -> str:
@@ -96,11 +107,34 @@ def status_words(exit_status: int) -> str:
     return words
 
 
+def os_text(error: OSError) -> str:
+    """Return what the system said, with the file's name where it has one; names of any length stay readable."""
+    name = str(error.filename or "")
+    shown = name if len(name) <= _LONGEST_NAME else f"...{name[-_LONGEST_NAME:]}"
+    return f"{error.strerror or error}{': ' if shown else ''}{shown}"
+
+
+def os_hint(error: OSError) -> str:
+    """Return what to do about it."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "make room on that file system, or raise the quota"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "see that you may write there"
+        case _:
+            return "see that the file system is in order"
+
+
 def _declare(job: Job, wanted: Undeclared) -> str:
     where = f"{job.step.where.file}:{job.step.where.line}"
     if wanted.code:
         return f"add it to the scripts' code ({where}): defaults: {{code: [{wanted.path}]}}"
     return f"add it to inputs of step {job.step.name} ({where}): {wanted.name}: {wanted.value}"
+
+
+def _is_input(job: Job, path: str) -> bool:
+    inputs = {name.rstrip("/") for bound in job.inputs.values() for name in bound.paths} | set(job.code)
+    return path.removeprefix("/work/").rstrip("/") in inputs
 
 
 def _hint(job: Job, exit_status: int, tail: str) -> str:
@@ -114,6 +148,8 @@ def _hint(job: Job, exit_status: int, tail: str) -> str:
         return f"a step has no network unless it asks for it: network: true in step {job.step.name}"
     if found := _READ_ONLY.search(tail):
         return f"{found[1] or found[2]} is read-only, as all inputs are: write to an output instead"
+    if (found := _BUSY.search(tail)) and _is_input(job, found[1]):
+        return f"{found[1]} is an input, which stays where it is: copy it, and change the copy"
     match exit_status:
         case 127:
             return f"the command is not in environment {environment}: add the package that holds it to apt:"

@@ -7,10 +7,10 @@ and no link that it made may lead the host out of its world.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.data.checksum import walk
@@ -20,6 +20,7 @@ from repro.files import move, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from repro.execution.world import World
     from repro.workflow.model import Job, JobOutput
@@ -43,18 +44,23 @@ def collect(job: Job, world: World) -> Collected:
     """Return the job's outputs in its world, made usable for their owner, and what else it wrote."""
     found: dict[str, Path] = {}
     problems: dict[str, str] = {}
+    unmade: list[str] = []
     for name, output in job.outputs.items():
         try:
             path = _find(world, output)
-            _normalise(path)
+            if path is None:
+                unmade.append(name)
+                continue
+            _normalise(path, output)
         except DataError as error:
             problems[name] = error.message
         else:
             found[name] = path
     undeclared = _undeclared(job, world)
-    missing = tuple(
-        f"output {name}: {problem}{_near_miss(job.outputs[name], undeclared)}" for name, problem in problems.items()
-    )
+    for name in unmade:
+        output = job.outputs[name]
+        problems[name] = f"{output.path} was not made{_near_miss(output, undeclared)}"
+    missing = tuple(f"output {name}: {problems[name]}" for name in job.outputs if name in problems)
     return Collected(found, missing, undeclared)
 
 
@@ -83,13 +89,18 @@ def publish(job: Job, found: Mapping[str, Path], *, project: Path, trash: Path) 
                 remove_tree(place)  # left only where something went wrong
 
 
-def _find(world: World, output: JobOutput) -> Path:
-    """Return the host path of an output, through links as far as they stay among what the job declared."""
+def _find(world: World, output: JobOutput) -> Path | None:
+    """Return the host path of an output, through links as far as they stay among what the job declared.
+
+    None where nothing was made there; DataError where it is something else than declared.
+    """
     path = output.path.rstrip("/")
     for _ in range(_MOST_LINKS):
         host = _inside(world, path)
         if host is None:
-            raise DataError(f"{output.path} was not made")
+            if path != output.path.rstrip("/"):
+                raise DataError(f"{output.path} is a link to {path}, which was not made")
+            return None
         mode = host.lstat().st_mode
         if stat.S_ISLNK(mode):
             path = _link_target(output, path, os.readlink(host))
@@ -142,40 +153,55 @@ def _copy_of(world: World, host: Path, output: JobOutput) -> Path:
     return copy
 
 
-def _normalise(path: Path) -> None:
-    """Make files and folders usable for their owner, without set-id bits; refuse other kinds."""
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        path.chmod(status.st_mode & 0o777 | 0o600)
-        return
-    path.chmod(status.st_mode & 0o777 | 0o700)  # before it is entered: a job may have closed it to itself
-    with os.scandir(path) as entries:
-        children = list(entries)
-    for child in children:
-        mode = child.stat(follow_symlinks=False).st_mode
-        if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
-            _normalise(Path(child.path))
-        elif not stat.S_ISLNK(mode):
-            raise DataError(f"{child.name} in the folder is no file, folder or link")
+def _normalise(path: Path, output: JobOutput) -> None:
+    """Make files and folders usable for their owner, without set-id bits; refuse other kinds and endless paths."""
+    pending = [str(path)]  # no recursion: a folder may be deeper than the stack
+    while pending:
+        place = pending.pop()
+        try:
+            mode = os.lstat(place).st_mode
+            if stat.S_ISDIR(mode):
+                os.chmod(place, mode & 0o777 | 0o700)  # before it is entered: a job may have closed it to itself
+                pending += [os.path.join(place, name) for name in os.listdir(place)]
+            elif stat.S_ISREG(mode):
+                os.chmod(place, mode & 0o777 | 0o600)
+            elif not stat.S_ISLNK(mode):
+                inside = os.path.relpath(place, path)
+                raise DataError(f"{output.path}{_shown(inside)} is no file, folder or link")
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise DataError(f"{output.path} is deeper than a path can name ({error.strerror})") from error
+
+
+def _shown(name: str) -> str:
+    """Return a file's name, which may be any bytes, as text that can be printed."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _undeclared(job: Job, world: World) -> tuple[str, ...]:
     files = {output.path for output in job.outputs.values() if not output.folder}
     folders = tuple(output.path for output in job.outputs.values() if output.folder)
     written: list[str] = []
-    pending = [world.work]
+    pending = [str(world.work)]
     while pending:
         folder = pending.pop()
-        if folder.lstat().st_mode & 0o500 != 0o500:
-            folder.chmod(0o700)
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = os.path.relpath(entry.path, world.work)
-                if entry.is_dir(follow_symlinks=False):
-                    if f"{name}/" not in folders:
-                        pending.append(Path(entry.path))
-                elif name not in files and not name.startswith(folders):
-                    written.append(name.encode(errors="backslashreplace").decode())  # a name may be any bytes
+        try:
+            if os.lstat(folder).st_mode & 0o500 != 0o500:
+                os.chmod(folder, 0o700)
+            with os.scandir(folder) as entries:
+                found = list(entries)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            found = []  # deeper than a path can name: nobody would look for it there
+        for entry in found:
+            name = os.path.relpath(entry.path, world.work)
+            if entry.is_dir(follow_symlinks=False):
+                if f"{name}/" not in folders:
+                    pending.append(entry.path)
+            elif name not in files and not name.startswith(folders):
+                written.append(_shown(name))
     return tuple(sorted(written))
 
 
@@ -227,8 +253,15 @@ def _discard(folder: Path, trash: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     import shutil  # noqa: PLC0415 - only where a rename cannot do
 
-    if source.is_dir() and not source.is_symlink():
-        walk(source)  # refuses what cannot be copied before anything is
-        shutil.copytree(source, target, symlinks=True)
-    else:
+    if source.is_symlink() or not source.is_dir():
         shutil.copy2(source, target, follow_symlinks=False)
+        return
+    entries = walk(source)  # refuses what cannot be copied before anything is
+    target.mkdir()
+    for entry in entries:  # sorted: a folder comes before what is in it
+        place = target / entry.name
+        if entry.kind == "folder":
+            place.mkdir()
+            place.chmod(entry.status.st_mode & 0o777 | 0o700)
+        else:
+            shutil.copy2(entry.path, place, follow_symlinks=False)

@@ -11,7 +11,6 @@ from repro.execution.world import CONTROL, WORK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from repro.oci.view import View
     from repro.workflow.model import Job
@@ -20,14 +19,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_FILE = f"{CONTROL}/command.sh"
 
 # By the script's extension; the first that the image has is taken.
-_INTERPRETERS = {
-    ".py": ("python3", "python"),
-    ".r": ("Rscript",),
-    ".sh": ("bash", "sh"),
-    ".bash": ("bash",),
-    ".pl": ("perl",),
-    ".jl": ("julia",),
-}
+_INTERPRETERS = {".py": ("python3", "python"), ".R": ("Rscript",), ".sh": ("bash", "sh")}
 
 
 class NoProgram(ReproError):  # noqa: N818 - a statement about an image
@@ -66,12 +58,9 @@ class Programs:
             )
         return (shell, "-eu")
 
-    def script(self, path: str, project: Path) -> tuple[str, ...]:
-        """Return how the project's script ``path`` is run: by its extension, else by its own ``#!`` line."""
-        extension = os.path.splitext(path)[1].lower()
-        wanted = _INTERPRETERS.get(extension)
-        if wanted is None:
-            return self._executable(path, project)
+    def script(self, path: str) -> tuple[str, ...]:
+        """Return how the project's script ``path`` is run: by its extension, one of those known."""
+        wanted = _INTERPRETERS[os.path.splitext(path)[1]]
         found = self.find(wanted)
         if found is None:
             raise NoProgram(
@@ -80,25 +69,13 @@ class Programs:
             )
         return (found, f"{WORK}/{path}")
 
-    def _executable(self, path: str, project: Path) -> tuple[str, ...]:
-        script = project / path
-        with script.open("rb") as file:
-            has_interpreter = file.read(2) == b"#!"
-        if not has_interpreter or not os.access(script, os.X_OK):
-            known = ", ".join(sorted(_INTERPRETERS))
-            raise NoProgram(
-                f"nothing says how to run {path}",
-                hint=f"give it one of the extensions {known}, or a #! line and chmod +x",
-            )
-        return (f"{WORK}/{path}",)
-
-    def argv(self, job: Job, command: str | tuple[str, ...], project: Path) -> tuple[str, ...]:
+    def argv(self, job: Job, command: str | tuple[str, ...]) -> tuple[str, ...]:
         """Return what the container executes; NoProgram where the image lacks it.
 
         ``command`` is the rendered text of ``run`` (kept in COMMAND_FILE), or the words of a list.
         """
         if job.step.script is not None:
-            return self.script(job.step.script, project)
+            return self.script(job.step.script)
         if isinstance(command, tuple):
             return command
         return (*self.shell(), COMMAND_FILE)

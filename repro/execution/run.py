@@ -120,6 +120,19 @@ class Executor:
             self._cache.save()
         return states
 
+    def require_memory(self, jobs: Iterable[Job]) -> None:
+        """Raise WorkflowError where jobs, which must run, ask for more memory than there is."""
+        problems: dict[str, Problem] = {}
+        for job in jobs:
+            step, memory = job.step, job.step.resources.memory or 0
+            if memory > self._memory:
+                where = step.marks.get("resources", step.where)
+                message = f"{memory / 1e9:.1f} GB of memory are asked for; this run has {self._memory / 1e9:.1f} GB"
+                hint = "ask for less, or use a larger host"
+                problems[step.name] = Problem(where, f"steps.{step.name}.resources.memory", message, hint=hint)
+        if problems:
+            raise WorkflowError(problems.values())
+
     def run(self, run_id: str) -> RunFinished:
         """Run what must run and return the counts; a job that fails stops only what needs it.
 
@@ -189,6 +202,7 @@ class Executor:
     def _drive(self, run_id: str, todo: dict[str, Job], counts: dict[str, int]) -> None:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - a no-op run starts no thread
 
+        self.require_memory(todo.values())
         schedule = Schedule(self._tasks(todo.values()), cpus=self._cpus, memory=self._memory)
         with ThreadPoolExecutor(min(self._cpus, len(todo))) as pool:
             try:
@@ -230,9 +244,8 @@ class Executor:
                 self._emit(JobSkipped(name, because))
 
     def _tasks(self, jobs: Iterable[Job]) -> list[Task]:
-        """Return the scheduler's tasks: cpus are clamped with a notice, too much memory is an error."""
+        """Return the scheduler's tasks; cpus are clamped with a notice."""
         tasks: list[Task] = []
-        problems: dict[str, Problem] = {}
         clamped: set[str] = set()
         for job in jobs:
             step = job.step
@@ -240,16 +253,5 @@ class Executor:
                 clamped.add(step.name)
                 text = f"step {step.name} asks for {step.resources.cpus} cpus; this host gives {self._cpus}"
                 self._emit(Notice("warning", text))
-            memory = step.resources.memory or 0
-            if memory > self._memory:
-                message = f"{memory} bytes of memory are asked for; this host gives {self._memory}"
-                problems[step.name] = Problem(
-                    step.where,
-                    f"steps.{step.name}.resources.memory",
-                    message,
-                    hint="ask for less, or use a larger host",
-                )
-            tasks.append(Task(job.id, job.needs, min(step.resources.cpus, self._cpus), memory))
-        if problems:
-            raise WorkflowError(problems.values())
+            tasks.append(Task(job.id, job.needs, min(step.resources.cpus, self._cpus), step.resources.memory or 0))
         return tasks

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from repro.data.checksum import StatCache, signature
 from repro.errors import ContainerError, DataError
 from repro.events import FileRecord, Usage
-from repro.execution.failure import explain
+from repro.execution.failure import explain, os_hint, os_text
 from repro.execution.outputs import collect, publish
 from repro.execution.programs import DEFAULT_PATH, NoProgram, Programs
 from repro.execution.world import CONTROL, HOME, TMP, WORK, lay_out
@@ -99,7 +99,7 @@ def run_job(
         why = f" ({error.why})" if error.why else ""
         return Failure(None, f"{error.message}{why}", error.hint or "")
     except OSError as error:
-        return Failure(None, f"the job's files could not be handled: {error}", "see that the disk has room")
+        return Failure(None, f"the job's files could not be handled: {os_text(error)}", os_hint(error))
     finally:
         remove_tree(work.scratch)
 
@@ -115,7 +115,7 @@ def _run(
 ) -> Success | Failure:
     job = work.job
     # 1. The command, in the container.
-    result = _contain(_spec(work, world, project, launcher), work.log, launcher, watch)
+    result = _contain(_spec(work, world, launcher), work.log, launcher, watch)
     if result.exit_status != 0:
         command = work.command if isinstance(work.command, str) else " ".join(work.command)
         told = explain(
@@ -140,7 +140,7 @@ def _run(
     )
 
 
-def _spec(work: Assignment, world: World, project: Path, launcher: Launcher) -> ContainerSpec:
+def _spec(work: Assignment, world: World, launcher: Launcher) -> ContainerSpec:
     from repro.oci.view import View  # noqa: PLC0415 - a no-op run looks at no image
 
     env = environment(work.image, work.job)
@@ -149,7 +149,7 @@ def _spec(work: Assignment, world: World, project: Path, launcher: Launcher) -> 
         lowers=work.image.layers,
         upper=world.upper,
         work=world.overlay,
-        argv=programs.argv(work.job, work.command, project),
+        argv=programs.argv(work.job, work.command),
         env=env,
         cwd=WORK,
         binds=world.binds(),

@@ -27,6 +27,8 @@ _SIGN = re.compile(
     re.IGNORECASE,
 )
 _TOKEN = re.compile(r"[^\s'\"`\u2018\u2019\u201c\u201d;|&<>()=,\[\]{}:]+")
+_QUOTES = tuple("'\"`\u2018\u2019\u201c\u201d")
+_GLOB = re.compile(r"[*?]")
 _MODULE = re.compile(r"No module named '([\w.]+)'")
 _MOST_SCRIPT = 1 << 20  # bytes of a script that are searched
 _MOST_WALKED = 50_000  # project files looked at before giving up
@@ -68,7 +70,7 @@ def _told(path: str, makers: Mapping[str, str], *, code: bool = False, verb: str
     maker = makers.get(path) or makers.get(f"{path.rstrip('/')}/")
     stem = re.sub(r"\W+", "_", os.path.basename(path.rstrip("/")).split(".")[0]).strip("_").lower() or "data"
     name = f"_{stem}" if stem[0].isdigit() else stem
-    value = f"{{from: {maker}}}" if maker else path
+    value = f"{{from: {maker}}}" if maker else f'"{path}"' if _GLOB.search(path) else path  # YAML has its own *
     return Undeclared(path, name, value, f"the step {verb} {path}, which it does not declare", code)
 
 
@@ -78,6 +80,12 @@ def _told_companions(paths: list[str]) -> Undeclared:
     return Undeclared(
         paths[0], "index", value, f"the step may need {shown} beside its input, which it does not declare"
     )
+
+
+def _set_apart(word: re.Match[str]) -> bool:
+    """Return whether a bare word is quoted, before a colon or last: as programs write a name, unlike their prose."""
+    after = word.string[word.end() : word.end() + 1]
+    return after in ("", "\n", ":") or (after in _QUOTES and word.string[word.start() - 1 : word.start()] in _QUOTES)
 
 
 class _Search:
@@ -98,7 +106,7 @@ class _Search:
         for text in texts:
             for match in _TOKEN.finditer(text):
                 path = self._as_path(match[0])
-                if not path or (files_only and "/" not in path and "." not in path):
+                if not path or ("/" not in path and "." not in path and (files_only or not _set_apart(match))):
                     continue
                 if (found := self._undeclared(path)) and not (files_only and found.endswith("/")):
                     return found
@@ -151,9 +159,11 @@ class _Search:
         return path
 
     def _undeclared(self, path: str) -> str | None:
-        if any(character in path for character in "*?"):
+        if _GLOB.search(path):
             depth = path.count("/")  # the shell's * stays in its folder, fnmatch's does not
-            return next((p for p in self._walk() if p.count("/") == depth and fnmatch.fnmatchcase(p, path)), None)
+            matching = [p for p in self._walk() if p.count("/") == depth and fnmatch.fnmatchcase(p, path)]
+            # All that it matches is wanted, so it is declared as it stands; but a glob never takes outputs.
+            return next((p for p in matching if p in self.makers), path) if matching else None
         if path in self.files or f"{path}/".startswith(self.folders):
             return None
         if path in self.makers or f"{path}/" in self.makers:  # another step's, there or not yet
@@ -172,12 +182,20 @@ class _Search:
     def _walk(self) -> Iterator[str]:
         """Give the project's undeclared files, in sorted order, up to a bound."""
         count = 0
-        for folder, folders, files in os.walk(self.project):
-            folders[:] = sorted(name for name in folders if name not in _PRIVATE)
-            for name in sorted(files):
+        pending = [""]  # no recursion, unlike os.walk: a folder may be deeper than the stack
+        while pending:
+            folder = pending.pop()
+            try:
+                with os.scandir(self.project / folder) as found:
+                    entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+            except OSError:
+                continue
+            inside = [f"{folder}{name}/" for name, is_folder in entries if is_folder and name not in _PRIVATE]
+            pending += reversed(inside)
+            for name in (name for name, is_folder in entries if not is_folder):
                 count += 1
                 if count > _MOST_WALKED:
                     return
-                path = os.path.relpath(os.path.join(folder, name), self.project)
+                path = folder + name
                 if path not in self.files and not path.startswith(self.folders):
                     yield path

@@ -92,7 +92,8 @@ def read(path: Path) -> tuple[Entry, ...]:
         except ValueError as error:
             if number == len(lines):  # no newline after it: the crash came in the middle of the write
                 break
-            raise DataError(f"line {number} of the journal {path} is damaged", why=str(error)) from error
+            hint = f"move {path.parent} away: it tells of that one run"
+            raise DataError(f"line {number} of the journal {path} is damaged", why=str(error), hint=hint) from error
         if not isinstance(entry, Mapping) or "kind" not in entry:
             raise DataError(f"line {number} of the journal {path} is no event")
         entries.append(entry)

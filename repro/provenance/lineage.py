@@ -66,12 +66,14 @@ class Lineage:
         jobs: the jobs, each once: the one that made the file first, each before those that it needs.
         raw: the inputs and code that no recorded job made, sorted by path.
         images: the images of the jobs, in the jobs' order.
+        readers: where no job made ``file``: the jobs that read it as a raw input or as code, first ones first.
     """
 
     file: FileRecord
     jobs: tuple[JobInfo, ...]
     raw: tuple[FileRecord, ...]
     images: tuple[ImageInfo, ...]
+    readers: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Return it as JSON can hold it; field names become keys."""
@@ -81,7 +83,7 @@ class Lineage:
 
 
 def why(journals: Iterable[tuple[str, Sequence[Entry]]], path: str, digest: Digest | None = None) -> Lineage:
-    """Return how the project path came to be.
+    """Return how the project path came to be; of a raw input, who read it.
 
     Args:
         journals: run ID and entries of each run, oldest first.
@@ -89,12 +91,15 @@ def why(journals: Iterable[tuple[str, Sequence[Entry]]], path: str, digest: Dige
         digest: the bytes that are there now; None: as last made. A file that was moved is found by it.
 
     Raises:
-        DataError: no recorded job made this path, or not with these bytes.
+        DataError: no recorded job made or read this path, or not with these bytes.
     """
     history = _History(journals)
     start = history.maker(path, digest)
     if start is None:
-        raise _unknown(history, path, digest)
+        read = history.read(path, digest)
+        if read is None:
+            raise _unknown(history, path, digest)
+        return Lineage(read[0], (), (read[0],), (), read[1])
     job, file = start
     infos: dict[Digest, JobInfo] = {}
     raw: set[FileRecord] = set()
@@ -171,6 +176,23 @@ class _History:
             if inside or candidate[1].digest == digest:
                 return candidate
         return self._by_digest.get(digest)
+
+    def readings(self, path: str) -> list[tuple[str, FileRecord]]:
+        """Return each job that read the path, with the bytes that it read, oldest first."""
+        bare = path.rstrip("/")
+        return [
+            (made.record["job"], _file(item))
+            for made in self._jobs.values()
+            for item in (*(item for files in made.record["inputs"].values() for item in files), *made.record["code"])
+            if item["path"].rstrip("/") == bare
+        ]
+
+    def read(self, path: str, digest: Digest | None) -> tuple[FileRecord, tuple[str, ...]] | None:
+        """Return the file as it was read (with these bytes, else as last read), and the jobs that read it so."""
+        readings = self.readings(path)
+        wanted = readings[-1][1].digest if digest is None and readings else digest
+        found = [(job, file) for job, file in readings if file.digest == wanted]
+        return (found[0][1], tuple(dict.fromkeys(job for job, _ in found))) if found else None
 
     def job(self, key: Digest) -> _Made:
         """Return the finished job with this key."""
@@ -250,4 +272,12 @@ def _unknown(history: _History, path: str, digest: Digest | None) -> DataError:
             why=f"{job.record['job']} made it as {file.digest.short}; now it is {digest.short}",
             hint="run `repro run` to make it again",
         )
-    return DataError(f"no recorded job made {path}", hint="name an output of the workflow that was run here")
+    if readings := history.readings(path):
+        job_name, file = readings[-1]
+        return DataError(
+            f"{path} is not as any recorded job read it",
+            why=f"{job_name} read it as {file.digest.short}" + (f"; now it is {digest.short}" if digest else ""),
+            hint="run `repro run` to use it as it is now",
+        )
+    hint = "name an output or an input of the workflow that was run here"
+    return DataError(f"no recorded job made or read {path}", hint=hint)

@@ -58,27 +58,30 @@ class FolderProject:
 
     def glob(self, pattern: str) -> list[str]:
         """Return the files that match, sorted; see `ProjectFiles.glob`."""
-        return sorted(set(self._walk("", tuple(pattern.rstrip("/").split("/")))))
+        return sorted(set(self._walk(tuple(pattern.rstrip("/").split("/")))))
 
-    def _walk(self, folder: str, parts: tuple[str, ...]) -> Iterator[str]:
-        part, rest = parts[0], parts[1:]
-        if part == "**":
-            yield from self._walk(folder, rest or ("*",))
+    def _walk(self, pattern: tuple[str, ...]) -> Iterator[str]:
+        pending = [("", pattern)]  # no recursion: a folder may be deeper than the stack
+        while pending:
+            folder, parts = pending.pop()
+            part, rest = parts[0], parts[1:]
+            if part == "**":
+                pending.append((folder, rest or ("*",)))
+                for name, is_folder in self._list(folder):
+                    # a link to a folder is not entered by **: it may lead round in a circle
+                    if is_folder and not name.startswith(".") and not os.path.islink(self._prefix + folder + name):
+                        pending.append((f"{folder}{name}/", parts))
+                continue
+            matches = _matcher(part)
             for name, is_folder in self._list(folder):
-                # a link to a folder is not entered by **: it may lead round in a circle
-                if is_folder and not name.startswith(".") and not os.path.islink(self._prefix + folder + name):
-                    yield from self._walk(f"{folder}{name}/", parts)
-            return
-        matches = _matcher(part)
-        for name, is_folder in self._list(folder):
-            if name.startswith(".") and not part.startswith("."):
-                continue
-            if not matches(name):
-                continue
-            if not rest and not is_folder:
-                yield folder + name
-            elif rest and is_folder:
-                yield from self._walk(f"{folder}{name}/", rest)
+                if name.startswith(".") and not part.startswith("."):
+                    continue
+                if not matches(name):
+                    continue
+                if not rest and not is_folder:
+                    yield folder + name
+                elif rest and is_folder:
+                    pending.append((f"{folder}{name}/", rest))
 
     def _list(self, folder: str) -> list[tuple[str, bool]]:
         try:

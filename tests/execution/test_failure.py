@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from repro.errors import Location
-from repro.execution.failure import explain, status_words
+from repro.execution.failure import explain, os_hint, os_text, status_words
 from repro.execution.state import log_name
 from repro.workflow.model import Job, JobInput, JobOutput, Step
 
@@ -53,7 +55,7 @@ def told(project, log, *, command="true", status=1, makers=None):
         ("could not open only.csv\n", "true", "data/deep/only.csv"),
         ("ls: cannot access 'data/deep/': No such file\n", "true", "data/deep/"),
         ("cat: 'data/*.csv': No such file\n", "true", None),
-        ("cat: 'data/b*.txt': No such file\n", "true", "data/b.txt"),
+        ("cat: 'data/b*.txt': No such file\n", "true", "data/b*.txt"),
         ("", "test -s data/b.txt", "data/b.txt"),
         ("boom\n", "tool --in=data/b.txt", "data/b.txt"),
         ("cannot open t.dat\n", "true", None),
@@ -61,6 +63,9 @@ def told(project, log, *, command="true", status=1, makers=None):
         ("cannot open ref/g.fa\n", "true", None),
         ("cannot open out/y.txt\n", "cp data/a.txt out/y.txt", None),
         ("cannot open ../../etc/passwd\n", "true", None),
+        ("repro: /bin/x: not found in data container\n", "true", None),
+        ("cat: word: No such file\n", "true", "word"),
+        ("cannot open 'word' for reading: missing\n", "true", "word"),
         ("boom\n", "mkdir -p data out", None),
         ("boom\n", "sort word", None),
         ("cannot open mid/not-yet.txt\n", "true", "mid/not-yet.txt"),
@@ -72,7 +77,8 @@ def test_undeclared_file_is_found(project, log, command, path):
     assert (path is not None) == ("which it does not declare" in explanation.message)
     if path:
         assert f" {path}, which" in explanation.message
-        assert (": {from: other.o}" if path.startswith("mid") else f": {path}") in explanation.hint
+        declared = "{from: other.o}" if path.startswith("mid") else f'"{path}"' if "*" in path else path
+        assert f": {declared}" in explanation.hint
         assert "step align (workflow.yaml:12)" in explanation.hint
 
 
@@ -113,6 +119,8 @@ def test_output_of_another_step_is_declared_by_from(project):
         ("there is no package called 'DESeq2'\n", 1, "DESeq2 is not in environment tools"),
         ("curl: (6) Could not resolve host: example.org\n", 6, "network: true in step align"),
         ("touch: cannot touch 'ref/x': Read-only file system\n", 1, "ref/x is read-only"),
+        ("rm: cannot remove 'data/a.txt': Device or resource busy\n", 1, "data/a.txt is an input"),
+        ("umount: /mnt/x: Device or resource busy\n", 1, ""),
         ("", 137, "out of memory"),
         ("", 139, "crashed"),
         ("boom\n", 1, ""),
@@ -131,6 +139,23 @@ def test_message_has_the_last_words(project):
     assert "line 99" in message
     assert "line 5\n" not in message
     assert "it printed nothing" in told(project, "").message
+
+
+def test_error_of_the_system_stays_readable():
+    """A file's name is shown, the end of it where it is long; the hint is about the error that it is."""
+    long = OSError(errno.ENAMETOOLONG, "File name too long", "/x" * 5000)
+    assert os_text(long).startswith("File name too long: .../x")
+    assert len(os_text(long)) < 300
+    assert "No space left on device: /a" == os_text(OSError(errno.ENOSPC, "No space left on device", "/a"))
+    assert "room" in os_hint(OSError(errno.ENOSPC, ""))
+    assert "room" not in os_hint(long)
+
+
+def test_long_line_is_cut(project):
+    """A line of a million characters is searched at its ends alone: in full it would take hours."""
+    found = told(project, f"{'a' * 1_000_000} data/b.txt: No such file\n")
+    assert "the step reads data/b.txt" in found.message
+    assert len(found.message) < 1000
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from contextlib import closing
 import pytest
 
 from repro.errors import BuildError, BusyError, HostError, WorkflowError
+from repro.files import remove_tree
 from repro.runtime.container import Launcher
 from tests.execution.driver import IMAGE, mode
 
@@ -238,7 +239,7 @@ def test_missing_output_names_the_near_miss(pipeline):
         ("mkdir {{ outputs.y }}", "out/y", "out/y is a folder, a file is declared"),
         ("touch out/y", "out/y/", "out/y/ is a file, a folder is declared"),
         ("mkfifo {{ outputs.y }}", "out/y", "out/y is no regular file"),
-        ("mkdir out/y; mkfifo out/y/p", "out/y/", "p in the folder is no file, folder or link"),
+        ("mkdir out/y; mkfifo out/y/p", "out/y/", "out/y/p is no file, folder or link"),
         ("ln -s /etc/passwd {{ outputs.y }}", "out/y", "is a link to /etc/passwd"),
         ("ln -s y {{ outputs.y }}", "out/y", "chain of links"),
         ("rm -r out; mkdir /tmp/o; touch /tmp/o/y; ln -s /tmp/o out", "out/y", "out/y was not made"),
@@ -248,6 +249,32 @@ def test_wrong_kind_of_output(pipeline, run, output, said):
     """An output of the wrong kind, or reached through a link out of /work, fails the job and says what it is."""
     pipeline.steps(one_step(run, outputs=f"{{y: {output}}}")).write(DATA).run()
     assert said in pipeline.failure("s").message
+    assert not (pipeline.root / "out").exists()
+
+
+DEEP = "p=out/y; for i in $(seq {depth}); do p=$p/d; done; mkdir -p $p; echo x > $p/f"
+
+
+def test_folder_deeper_than_the_stack(pipeline):
+    """An output of a thousand nested folders comes out, is read by the next job, and is known again."""
+    text = one_step(DEEP.format(depth=1200), outputs="{y: out/y/}")
+    text += (
+        "  n:\n    inputs: {d: {from: s.y}}\n    outputs: {n: n.txt}\n    run: ls -R {{ inputs.d }} > {{ outputs.n }}\n"
+    )
+    text += "  bad:\n    inputs: {n: {from: n.n}}\n    outputs: {o: o.txt}\n    run: cat only.csv > {{ outputs.o }}\n"
+    finished = pipeline.steps(text).write({**DATA, "z/only.csv": ""}).run()
+    assert (2, 1) == (finished.ran, finished.failed)
+    assert 1201 == pipeline.text("n.txt").count(":\n")
+    assert "the step reads z/only.csv" in pipeline.failure("bad").message  # looked for in the whole project
+    assert 2 == pipeline.run().cached
+    remove_tree(pipeline.root / "out")  # pytest's own clean-up recurses
+
+
+def test_folder_deeper_than_a_path_can_name(pipeline):
+    """An output that no program could open by its path is refused in a sentence."""
+    deeper = "mkdir out/y; cd out/y; for i in $(seq 30); do n=$(printf '%0200d' $i); mkdir $n; cd $n; done; touch f"
+    pipeline.steps(one_step(deeper, outputs="{y: out/y/}")).write(DATA).run()
+    assert "output y: out/y/ is deeper than a path can name (File name too long)" == pipeline.failure("s").message
     assert not (pipeline.root / "out").exists()
 
 
@@ -528,7 +555,7 @@ def test_cpus_are_clamped_and_memory_is_refused(pipeline):
     assert "2\n" == pipeline.text("out/y.txt")
     assert ["step s asks for 64 cpus; this host gives 2"] == [e.text for e in pipeline.events if e.kind == "notice"]
     pipeline.steps(text.replace("cpus: 64", "memory: 64GB").replace("resources.cpus", "resources.memory"))
-    with pytest.raises(WorkflowError, match="64000000000 bytes of memory"):
+    with pytest.raises(WorkflowError, match=r"64\.0 GB of memory are asked for; this run has 1\.1 GB"):
         pipeline.run()
 
 

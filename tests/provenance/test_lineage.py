@@ -103,7 +103,7 @@ def test_file_moved_elsewhere_is_found_by_its_bytes():
 
 def test_unknown_file_and_changed_file_are_errors():
     """A file that no job made, and one that was changed since, are told apart."""
-    with pytest.raises(DataError, match="no recorded job made nothing"):
+    with pytest.raises(DataError, match="no recorded job made or read nothing"):
         why([("r1", DIAMOND)], "nothing.txt")
     with pytest.raises(DataError, match=r"all\.txt is not as any recorded job left it") as caught:
         why([("r1", DIAMOND)], "all.txt", Digest.of(b"edited"))
@@ -126,3 +126,13 @@ def test_to_json_can_be_printed():
     assert "all.txt" == document["file"]["path"]
     assert "join" == document["jobs"][0]["job"]
     assert [["bwa", "0.7.17-7"]] == document["images"][0]["packages"]
+
+
+def test_raw_input_names_who_read_it():
+    """An input that no job made is told with the jobs that read these bytes; with other bytes it is an error."""
+    lineage = why([("r1", DIAMOND)], "raw.txt", Digest.of(b"raw.txt"))
+    assert (("left",), (), (file("raw.txt"),)) == (lineage.readers, lineage.jobs, lineage.raw)
+    assert ("sim",) == why([("r1", DIAMOND)], "sim.py").readers
+    with pytest.raises(DataError, match=r"raw\.txt is not as any recorded job read it") as caught:
+        why([("r1", DIAMOND)], "raw.txt", Digest.of(b"edited"))
+    assert "left read it as" in str(caught.value)
