@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repro.data.transports import NotThereError, Transports
-from repro.digest import CHUNK, Digest
-from repro.errors import CorruptError, FetchError, Interrupted, StoreError
-from repro.events import Progress
+from repro.data.answers import NotThereError, UnreachableError
+from repro.data.part import Counter, Part, renamed
+from repro.data.transports import Transports
+from repro.digest import Digest
+from repro.errors import CorruptError, FetchError, StoreError
 from repro.files import fsync_folder
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 PARALLEL = 8
 _NAMED_FAILURES = 20  # a message names this many files, then counts
 _MOVED_ON = (
-    "the mirror has moved on to newer versions: name a mirror that keeps old ones "
-    "(`mirror:` or REPRO_APT_MIRROR), or remove the entry from workflow.lock and run `repro lock`"
+    "the mirror has moved on to newer versions: name one that keeps old ones (`mirror:` or REPRO_APT_MIRROR), "
+    "or take what it has today with `repro lock --upgrade`"
 )
+_NO_ADDRESS = "set REPRO_APT_MIRROR=<URL of a mirror>, or bring a cache that has the files (REPRO_CACHE)"
+_OTHER_FOLDER = "set REPRO_CACHE to a folder that you can read and write"
 _NO_NETWORK = "run it once where the network can be reached: everything fetched is kept"
 
 
@@ -93,14 +95,14 @@ class Downloads:
             wanted: files, downloaded `PARALLEL` at a time where they are not there or are damaged.
             sink: is told the progress in bytes, as ``what``.
             what: what the files are, for people: ``packages of align``.
-            offline: use no network: a missing file is a failure.
+            offline: no address is known: a missing file is a failure.
 
         Raises:
             FetchError: names every file that could not be had, and why. All others are in the cache then.
         """
         files = {item.digest: item for item in wanted}
         self._sweep({digest.hex for digest in files})
-        progress = _Counter(sink, what, sum(item.size for item in files.values()))
+        progress = Counter(sink, what, sum(item.size for item in files.values()))
         stop = threading.Event()
         failures: list[tuple[Wanted, FetchError]] = []
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
@@ -112,7 +114,11 @@ class Downloads:
                     except FetchError as error:
                         failures.append((tasks[task], error))
                     except OSError as error:
-                        raise StoreError(f"downloads cannot be kept in {self.root}", why=str(error)) from error
+                        raise StoreError(
+                            f"downloads cannot be kept in {self.root}",
+                            why=str(error),
+                            hint=_OTHER_FOLDER,
+                        ) from error
             except BaseException:
                 stop.set()  # downloads under way notice it at their next bytes
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -120,13 +126,23 @@ class Downloads:
         if failures:
             raise _failure(failures, len(files), what, offline=offline)
 
-    def _have(self, item: Wanted, progress: _Counter, stop: threading.Event, *, offline: bool) -> None:
+    def _have(self, item: Wanted, progress: Counter, stop: threading.Event, *, offline: bool) -> None:
         """Have one file; FetchError with the reason of the last address tried."""
+        damaged = self.has(item.digest)
         if self._intact(item.digest, item.size):
             progress.add(item.size)
             return
+        try:
+            self._obtain(item, progress, stop, offline=offline)
+        except FetchError as error:
+            if damaged:
+                error.why = f"the copy in the cache was damaged and is removed; {error.why or error.message}"
+            raise
+
+    def _obtain(self, item: Wanted, progress: Counter, stop: threading.Event, *, offline: bool) -> None:
+        """Download one file that the cache lacks; FetchError with the reason of the last address tried."""
         if offline:
-            raise FetchError(item.name, why="not in the cache")
+            raise FetchError(item.name, why="not in the cache, and no mirror of it is known here")
         with self._part(item.digest, progress, stop) as part:
             if part is None:  # another process had it in the meantime
                 progress.add(item.size)
@@ -145,7 +161,7 @@ class Downloads:
                     return
             raise error
 
-    def _download(self, url: str, item: Wanted, part: _Part) -> None:
+    def _download(self, url: str, item: Wanted, part: Part) -> None:
         """Fill ``part`` from ``url``; FetchError where the bytes are not the right ones."""
         resumed = part.tell() > 0
         self._transports.download(url, part, size=item.size)
@@ -158,22 +174,30 @@ class Downloads:
             raise FetchError(item.name, why=f"other bytes than locked came: {found} instead of {item.digest}")
 
     def _intact(self, digest: Digest, size: int) -> bool:
-        """Return whether the cached file has the right bytes; a damaged one is removed."""
+        """Return whether the cached file has the right bytes; a damaged one is removed.
+
+        FetchError where it is the file with that digest, and of another size than who asks for it believes.
+        """
         path = self.path(digest)
         try:
-            if os.stat(path).st_size == size and Digest.of_file(path) == digest:
-                return True
+            found = os.stat(path).st_size
+            if Digest.of_file(path) == digest:
+                if found == size:
+                    return True
+                raise FetchError(path.name, why=f"it has {found} bytes, and {size} are asked for")
             os.unlink(path)
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise StoreError(f"the cached download {path} cannot be read", why=error.strerror) from error
+            raise StoreError(
+                f"the cached download {path} cannot be read", why=error.strerror, hint=_OTHER_FOLDER
+            ) from error
         return False
 
     @contextlib.contextmanager
     def _part(
-        self, digest: Digest, progress: _Counter | None = None, stop: threading.Event | None = None
-    ) -> Iterator[_Part | None]:
+        self, digest: Digest, progress: Counter | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Part | None]:
         """Give the one ``.part`` file for ``digest``, locked; None where another process finished the file.
 
         Only the holder of the lock renames or removes the name, so nobody loses a file under his hands.
@@ -184,10 +208,10 @@ class Downloads:
         while True:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink and not _renamed(descriptor, name):
+            if os.fstat(descriptor).st_nlink and not renamed(descriptor, name):
                 break
             os.close(descriptor)  # while we waited, its writer renamed it into place or gave up
-        part = _Part(descriptor, name, progress, stop)
+        part = Part(descriptor, name, progress, stop)
         try:
             yield None if self.has(digest) else part
         finally:
@@ -195,7 +219,7 @@ class Downloads:
                 os.unlink(name)
             os.close(descriptor)
 
-    def _keep(self, part: _Part, digest: Digest) -> None:
+    def _keep(self, part: Part, digest: Digest) -> None:
         """Give a whole part its final name."""
         target = self.path(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,79 +245,6 @@ class Downloads:
                     os.close(descriptor)
 
 
-def _renamed(descriptor: int, name: Path) -> bool:
-    """Return whether ``name`` no longer leads to the open file."""
-    try:
-        return not os.path.samestat(os.fstat(descriptor), os.stat(name))
-    except FileNotFoundError:
-        return True
-
-
-class _Part:
-    """A file that hashes what is written to it; what a dead process left in it counts as written."""
-
-    def __init__(self, descriptor: int, path: Path, progress: _Counter | None, stop: threading.Event | None) -> None:
-        self.descriptor = descriptor
-        self.path = path
-        self.kept = False
-        self._progress = progress
-        self._stop = stop
-        self._hash = hashlib.sha256()
-        self._size = 0
-        while piece := os.pread(descriptor, CHUNK, self._size):
-            self._count(piece)
-
-    def write(self, data: bytes) -> None:
-        if self._stop is not None and self._stop.is_set():
-            raise Interrupted("the download was stopped")
-        view = memoryview(data)
-        offset = self._size
-        while view:
-            written = os.pwrite(self.descriptor, view, offset)
-            view, offset = view[written:], offset + written
-        self._count(data)
-
-    def tell(self) -> int:
-        return self._size
-
-    def digest(self) -> Digest:
-        return Digest(self._hash.hexdigest())
-
-    def restart(self) -> None:
-        os.ftruncate(self.descriptor, 0)
-        if self._progress is not None:
-            self._progress.add(-self._size)
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def _count(self, data: bytes) -> None:
-        self._hash.update(data)
-        self._size += len(data)
-        if self._progress is not None:
-            self._progress.add(len(data))
-
-
-class _Counter:
-    """Adds up bytes from many threads and tells the sink at each further percent."""
-
-    def __init__(self, sink: Sink, what: str, total: int) -> None:
-        self._sink = sink
-        self._what = what
-        self._total = total
-        self._done = 0
-        self._told = -1
-        self._lock = threading.Lock()
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self._done += count
-            percent = self._done * 100 // self._total if self._total else 100
-            if percent <= self._told:
-                return
-            self._told = percent
-            self._sink(Progress(self._what, self._done, self._total, "bytes"))
-
-
 def _failure(failures: list[tuple[Wanted, FetchError]], total: int, what: str, *, offline: bool) -> FetchError:
     """Return one error that names every file that could not be had."""
     failures.sort(key=lambda failure: failure[0].name)
@@ -302,6 +253,8 @@ def _failure(failures: list[tuple[Wanted, FetchError]], total: int, what: str, *
         lines.append(f"and {len(failures) - _NAMED_FAILURES} more")
     hint = next((error.hint for _, error in failures if error.hint), None)
     if offline:
+        hint = _NO_ADDRESS
+    elif any(isinstance(error, UnreachableError) for _, error in failures):
         hint = _NO_NETWORK
     elif all(isinstance(error, NotThereError) for _, error in failures):
         hint = _MOVED_ON

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from repro.data.addresses import proxy_for, redacted, user
+from repro.data.answers import PIECE, Broken, NotThereError, UnreachableError, body, check_status, plain
 from repro.errors import FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import urllib3
     from urllib3.response import BaseHTTPResponse
@@ -28,22 +29,8 @@ READ_TIMEOUT = 60.0  # seconds without a byte
 ATTEMPTS = 5
 LONGEST_PAUSE = 60.0  # seconds between attempts, also where Retry-After asks for more
 SMALL = 256 << 20  # bytes that `get` takes at most by default
-_PIECE = 1 << 18  # bytes per read
 _REDIRECTS = 5
-_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
-
-
-class NotThereError(FetchError):
-    """The server was reached and says that it does not have what was asked for."""
-
-
-class _Broken(Exception):  # noqa: N818 - never leaves this module
-    """An attempt failed in a way that may pass; ``pause`` is what the server asked for, in seconds."""
-
-    def __init__(self, reason: str, pause: float | None = None) -> None:
-        super().__init__(reason)
-        self.pause = pause
 
 
 class Target(Protocol):
@@ -102,7 +89,8 @@ class Transports:
 
         Raises:
             NotThereError: the server says 404 or 410; the file does not exist.
-            FetchError: anything else, after `ATTEMPTS` attempts where it may pass.
+            UnreachableError: `ATTEMPTS` attempts failed in ways that may pass.
+            FetchError: anything else.
         """
         most = size if size is not None else limit
         scheme = urlsplit(url).scheme
@@ -118,9 +106,9 @@ class Transports:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 self._attempt(url, out, size, most)
-            except _Broken as broken:
+            except Broken as broken:
                 if attempt == ATTEMPTS:
-                    raise FetchError(
+                    raise UnreachableError(
                         f"cannot fetch {redacted(url)}", why=f"{broken} (tried {ATTEMPTS} times)"
                     ) from broken
                 pause = self._pause * 2 ** (attempt - 1) if broken.pause is None else broken.pause
@@ -138,14 +126,14 @@ class Transports:
         try:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 out.restart()
-                raise _Broken("the server cannot continue where the connection broke", pause=0.0)
+                raise Broken("the server cannot continue where the connection broke", pause=0.0)
             resumed = response.status == HTTPStatus.PARTIAL_CONTENT
             # A server may ignore Range and send all of it (RFC 9110, 14.2), or send another range.
             if start and not (resumed and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")):
                 out.restart()
                 if resumed:
-                    raise _Broken("the server sent another part of the file than asked for", pause=0.0)
-            for piece in _body(response, url):
+                    raise Broken("the server sent another part of the file than asked for", pause=0.0)
+            for piece in body(response, url):
                 if most is not None and out.tell() + len(piece) > most:
                     raise FetchError(f"cannot fetch {redacted(url)}", why=f"more than the {most} bytes expected came")
                 out.write(piece)
@@ -154,7 +142,7 @@ class Transports:
             response.release_conn() if response.closed else response.close()
         if size is not None and out.tell() < size:
             out_size = out.tell()
-            raise _Broken(f"truncated: {out_size} of {size} bytes came")
+            raise Broken(f"truncated: {out_size} of {size} bytes came")
 
     def _open(self, url: str, start: int) -> BaseHTTPResponse:
         """Return the answer whose body is to be read; its status is 200, 206 or 416."""
@@ -179,9 +167,9 @@ class Transports:
                     timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
                 )
             except urllib3.exceptions.HTTPError as error:
-                raise _plain(error, current) from error
+                raise plain(error, current) from error
             if response.status not in _MOVED:
-                _check_status(response, current)
+                check_status(response, current)
                 return response
             response.close()
             current = urljoin(current, response.headers.get("Location", ""))
@@ -220,73 +208,6 @@ class Transports:
             return pool
 
 
-def _body(response: BaseHTTPResponse, url: str) -> Iterator[bytes]:
-    """Yield the bytes as the server stores them; `_Broken` when the connection ends too early."""
-    import urllib3  # noqa: PLC0415
-
-    try:
-        yield from response.stream(_PIECE, decode_content=False)
-    except urllib3.exceptions.HTTPError as error:
-        raise _Broken(f"the connection to {urlsplit(url).hostname} broke") from error
-
-
-def _check_status(response: BaseHTTPResponse, url: str) -> None:
-    status = response.status
-    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
-        return
-    response.close()
-    name = (
-        HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else response.reason or "unknown status"
-    )
-    what = f"cannot fetch {redacted(url)}"
-    if status in _TRY_AGAIN:
-        raise _Broken(f"the server answered {status} {name}", pause=_retry_after(response.headers.get("Retry-After")))
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        raise NotThereError(what, why=f"the server does not have it ({status} {name})")
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
-        raise FetchError(what, why=f"access was denied ({status} {name})")
-    raise FetchError(what, why=f"the server answered {status} {name}")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Return the pause that a Retry-After header asks for (RFC 9110, 10.2.3), in seconds."""
-    if value is None:
-        return None
-    import urllib3  # noqa: PLC0415
-
-    try:
-        return urllib3.Retry().parse_retry_after(value)
-    except urllib3.exceptions.InvalidHeader:
-        return None
-
-
-def _plain(error: urllib3.exceptions.HTTPError, url: str) -> _Broken | FetchError:
-    """Return urllib3's error in plain words; a FetchError where another attempt cannot help."""
-    from urllib3 import exceptions  # noqa: PLC0415
-
-    host = urlsplit(url).hostname
-    match error:
-        case exceptions.SSLError():
-            return FetchError(
-                f"cannot fetch {redacted(url)}",
-                why=f"the certificate of {host} was not accepted: {error}",
-                hint="behind a proxy that inspects TLS, name its CA bundle in SSL_CERT_FILE",
-            )
-        case exceptions.LocationValueError() | exceptions.LocationParseError():
-            return FetchError(f"cannot fetch {redacted(url)}", why="not a valid address")
-        case exceptions.ProxyError():
-            return _Broken(f"the proxy for {host} cannot be used: {error.original_error}")
-        case exceptions.NameResolutionError():
-            return _Broken(f"the host {host} is not known here: is the network up?")
-        case exceptions.NewConnectionError():
-            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else None
-            return _Broken(f"cannot connect to {host}: {reason or error}")
-        case exceptions.ConnectTimeoutError() | exceptions.ReadTimeoutError():
-            return _Broken(f"no answer from {host} in time")
-        case _:
-            return _Broken(f"the connection to {host} broke: {error}")
-
-
 def _copy(url: str, out: Target, size: int | None, most: int | None) -> None:
     """Write a local file to ``out``."""
     parts = urlsplit(url)
@@ -295,7 +216,7 @@ def _copy(url: str, out: Target, size: int | None, most: int | None) -> None:
     out.restart()
     try:
         with open(unquote(parts.path), "rb", buffering=0) as file:
-            while piece := file.read(_PIECE):
+            while piece := file.read(PIECE):
                 if most is not None and out.tell() + len(piece) > most:
                     raise FetchError(f"cannot fetch {url}", why=f"it has more than the {most} bytes expected")
                 out.write(piece)

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 FORMAT = 1  # raised when an older repro could not read the file any more
 VERSION_KEY = "repro-lock"
+_LAST_SECOND = 253_402_300_799  # of the year 9999: an image's creation time has four digits for it (RFC 3339)
 RELOCK = "restore workflow.lock from version control, or remove it and run `repro lock`"
 _CONFLICT = re.compile(r"^(<{7} |={7}$|>{7} |\|{7} )", re.MULTILINE)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
@@ -44,6 +45,8 @@ def parse_lock(text: str, file: str) -> Lock:
     except json.JSONDecodeError as error:
         where = Location(file, error.lineno, error.colno)
         raise LockError(f"not JSON: {error.msg}", where=where, hint=RELOCK) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        raise LockError(f"not a lock: {error}", where=Location(file, 1), hint=RELOCK) from error
     except _Twice as error:
         raise _repeated(text, file) from error
     except _Damage as damage:
@@ -99,9 +102,9 @@ class _Field:
             self.fail("not a string")
         return self._value
 
-    def integer(self) -> int:
-        if not isinstance(self._value, int) or isinstance(self._value, bool) or self._value < 0:
-            self.fail("not a whole number from 0")
+    def integer(self, most: int = 1 << 63) -> int:
+        if not isinstance(self._value, int) or isinstance(self._value, bool) or not 0 <= self._value <= most:
+            self.fail(f"not a whole number from 0 to {most}")
         return self._value
 
     def hex(self) -> Digest:
@@ -132,7 +135,7 @@ def _lock(top: _Field) -> Lock:
 def _archive(name: str, entry: _Field) -> ArchiveLock:
     return ArchiveLock(
         name=name,
-        epoch=entry.get("epoch").integer(),
+        epoch=entry.get("epoch").integer(_LAST_SECOND),
         releases=entry.get("releases").each(_release),
         packages=entry.get("packages").each(_package),
     )

@@ -93,8 +93,8 @@ def render(
     return Recipe(dockerfile, record_digest(FORMAT, content), base)
 
 
-def shipped_template(name: str) -> str:
-    """Return the text of the template ``name``; UsageError names those that are shipped."""
+def shipped_template(name: str, where: Location | None = None) -> str:
+    """Return the text of the template ``name``; UsageError, at ``where``, names those that are shipped."""
     for folder in _shipped_folders():
         path = folder / f"{name}{_SUFFIX}"
         if re.fullmatch(r"[a-z0-9-]+", name) and path.is_file():
@@ -104,6 +104,7 @@ def shipped_template(name: str) -> str:
     )
     raise UsageError(
         f"no template is called {name!r}",
+        where=where,
         hint=f"shipped are: {', '.join(known)}; a template of your own is given by its path, with a slash",
     )
 

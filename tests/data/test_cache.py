@@ -15,7 +15,7 @@ import pytest
 from repro.data.cache import Downloads, Wanted
 from repro.data.transports import Transports
 from repro.digest import Digest
-from repro.errors import CorruptError, FetchError
+from repro.errors import CorruptError, FetchError, StoreError
 from repro.events import Progress, ignore
 from tests.data.loopback import cut
 
@@ -96,6 +96,7 @@ def test_all_failures_are_named_at_once_and_the_rest_is_kept(loopback, downloads
     assert [True] * 3 == [f"pkg{n} 1.{n}: the server does not have it" in text for n in range(3)]
     assert "moved on" in text
     assert "REPRO_APT_MIRROR" in text
+    assert "`repro lock --upgrade`" in text
     assert downloads.has(present.digest)
 
 
@@ -114,6 +115,27 @@ def test_offline_says_what_is_missing(loopback, downloads):
     with pytest.raises(FetchError, match="f: not in the cache"):
         downloads.fetch([item], sink=ignore, what="tests", offline=True)
     assert [] == loopback.requests
+
+
+def test_a_damaged_file_that_cannot_be_had_again_says_so(loopback, downloads):
+    """A changed copy is refused, and the message does not look as if the file had never been there."""
+    item = want(loopback, "f", b"right")
+    downloads.fetch([item], sink=ignore, what="tests")
+    path = downloads.path(item.digest)
+    path.chmod(0o644)
+    path.write_bytes(b"wrong")
+    del loopback.files["/f"]
+    with pytest.raises(FetchError, match="f: the copy in the cache was damaged and is removed; the server does not"):
+        downloads.fetch([item], sink=ignore, what="tests")
+    assert not downloads.has(item.digest)
+
+
+def test_a_server_that_is_down_is_not_one_that_moved_on(downloads):
+    """Where no answer comes, the way on is the network, not another version."""
+    item = Wanted("f", Digest.of(b"f"), 1, ("http://127.0.0.1:1/f",))
+    with pytest.raises(FetchError) as caught:
+        downloads.fetch([item], sink=ignore, what="tests")
+    assert "where the network can be reached" in str(caught.value)
 
 
 def test_progress_ends_at_the_total(loopback, downloads):
@@ -219,3 +241,20 @@ def test_a_killed_process_leaves_a_usable_cache(loopback, downloads):
     downloads.fetch([Wanted("f", digest, len(data), (loopback.url(f"/{digest.hex}"),))], sink=ignore, what="tests")
     assert data == downloads.read(digest)
     assert [] == leftovers(downloads)
+
+
+def test_a_wrong_size_does_not_cost_the_file(loopback, downloads):
+    """A wish with the right digest and a wrong size, as in an edited lock, is refused; the good copy stays."""
+    item = want(loopback, "f", b"right")
+    downloads.fetch([item], sink=ignore, what="tests")
+    with pytest.raises(FetchError, match="it has 5 bytes, and 7 are asked for"):
+        downloads.fetch([Wanted("f", item.digest, 7, item.urls)], sink=ignore, what="tests")
+    assert b"right" == downloads.read(item.digest)
+
+
+def test_a_folder_that_cannot_be_written_names_the_way_out(loopback, tmp_path):
+    """A cache below a file, which not even root can make, says which variable to set."""
+    (tmp_path / "file").write_text("")
+    downloads = Downloads(tmp_path / "file" / "cache", Transports({}, pause=0.001))
+    with pytest.raises(StoreError, match="REPRO_CACHE"):
+        downloads.fetch([want(loopback, "f", b"f")], sink=ignore, what="tests")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from repro.data import transports
 from repro.data.addresses import bypasses, redacted
-from repro.data.transports import NotThereError, Transports
+from repro.data.answers import NotThereError
+from repro.data.transports import Transports
 from repro.errors import FetchError
 from tests.data.loopback import cut, status, whole
 

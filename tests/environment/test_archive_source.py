@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from repro.environment.resolvers.source import debian_architecture, find_source
+from repro.environment.resolvers.source import NoMirrorError, debian_architecture, find_source
 from repro.errors import LockError
 from repro.workflow.model import ArchiveBase
 from tests.environment.small_archive import certificate, key
@@ -139,3 +139,21 @@ def test_no_keyring(host):
 def test_architectures(machine, expected):
     """The kernel's names of machines become Debian's."""
     assert expected == debian_architecture(machine)
+
+
+def test_a_locked_file_needs_no_keyring(host):
+    """To fetch what a lock names by digest, a host without the archive's keyring is good enough."""
+    (host / "keyrings" / "debian-archive-keyring.gpg").unlink()
+    given = {"environ": {"REPRO_APT_MIRROR": "http://m.invalid/debian"}, "apt_sources": host / "apt"}
+    with pytest.raises(LockError, match="keyring"):
+        find_source(BASE, **given, keyrings=host / "keyrings")
+    assert MAIN == find_source(BASE, **given, keyrings=host / "keyrings", signed=False).suites()[:2]
+
+
+def test_no_mirror_and_a_wrong_mirror_are_two_things(host):
+    """Nobody naming a mirror may be all right (the cache may have the files); one that is no URL is a mistake."""
+    with pytest.raises(NoMirrorError, match="for bookworm"):
+        _find(host)
+    with pytest.raises(LockError, match="not the URL of a mirror") as caught:
+        _find(host, REPRO_APT_MIRROR="mirror.invalid")
+    assert not isinstance(caught.value, NoMirrorError)

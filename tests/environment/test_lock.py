@@ -56,7 +56,7 @@ packages = st.builds(
 archives = st.builds(
     ArchiveLock,
     words,
-    st.integers(0, 2**40),
+    st.integers(0, 253_402_300_799),
     st.lists(st.builds(Release, words, words, words, words, digests), max_size=3).map(
         lambda items: tuple(sorted(items))
     ),
@@ -140,6 +140,7 @@ def line_of(part: str) -> int:
         ('"repro-lock": 1', '"repro-lock": 7', "format 7 is not known to this repro"),
         ('"epoch": 17', '"epoch": -17', "archives.archive:debian/bookworm.epoch: not a whole number from 0"),
         ('"epoch": 17', '"epoch": true, "x": 17', "epoch: not a whole number"),
+        ('"epoch": 17', '"epoch": 99999999999999', "epoch: not a whole number from 0 to 253402300799"),
         ('"name": "apt"', '"name": 5', "archives.archive:debian/bookworm.packages[0].name: not a string"),
         (Digest.of(b"apt").hex, "abc", "packages[0].sha256: not a sha256 digest: 'abc'"),
         ('"origin": "sha256:', '"origin": "md5:', "environments.align.origin: not a sha256 digest"),
@@ -170,7 +171,14 @@ def test_broken_json_is_located():
 
 def test_a_value_of_another_type_is_located():
     """A list where an object should be, and the other way round, is damage and no crash."""
-    for text in ("[]", "null", '{"repro-lock": 1, "archives": [], "environments": {}}', "1 2"):
+    for text in (
+        "[]",
+        "null",
+        "[" * 100_000,
+        f'{{"repro-lock": {"1" * 5000}}}',
+        '{"repro-lock": 1, "archives": [], "environments": {}}',
+        "1 2",
+    ):
         with pytest.raises(LockError, match=r"^workflow\.lock:1:"):
             parse_lock(text, "workflow.lock")
     with pytest.raises(LockError, match=r"a\.packages: not a list"):

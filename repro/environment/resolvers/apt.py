@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from repro.digest import Digest
+from repro.environment.resolvers.configure import PATH
 from repro.environment.resolvers.flat import link_or_copy
 from repro.environment.resolvers.index import PackageIndex
 from repro.errors import LockError
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from repro.workflow.model import TemplateEnvironment
 
 _ARCHIVE = "/run/repro/archive"  # in the container
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CONFIG = f"""\
 APT::Sandbox::User "root";
 APT::Install-Recommends "false";
@@ -143,7 +143,7 @@ def _solve(env: TemplateEnvironment, lowers: tuple[Path, ...], room: Path, launc
         upper=room / "upper",
         work=room / "work",
         argv=("/bin/sh", "-c", _SOLVE, "sh", *sorted(set(env.apt))),
-        env={"PATH": _PATH, "LC_ALL": "C.UTF-8", "APT_CONFIG": f"{_ARCHIVE}/apt.conf"},
+        env={"PATH": PATH, "LC_ALL": "C.UTF-8", "APT_CONFIG": f"{_ARCHIVE}/apt.conf"},
         binds=(Bind(room / "archive", _ARCHIVE),),
         network=Network.NONE,
         privileges=Privileges.BUILD,
@@ -214,7 +214,7 @@ def _refused(env: TemplateEnvironment, status: int, said: str) -> LockError:
         return LockError(f"{what}the base has no apt-get", where=env.where, hint="use a Debian or Ubuntu base")
     lines = [line for line in said.splitlines() if line.strip() and not _CHATTER.match(line)]
     return LockError(
-        f"{what}apt cannot install these together: {_listed(env.apt)}",
+        f"{what}apt cannot install {_listed(env.apt)}" + (" together" if len(env.apt) > 1 else ""),
         where=env.where,
         why="\n       ".join(lines[-25:]) or f"apt-get ended with exit status {status}",
         hint="leave out or change the packages that apt names",

@@ -87,7 +87,7 @@ def _stanza(package: Package, control: str) -> str:
         raise DataError(
             f"{package.file_name} is not the package that the lock says",
             why=f"it calls itself {' '.join(str(part) for part in found)}",
-            hint="remove the entry from workflow.lock and run `repro lock`",
+            hint="resolve it anew with `repro lock --upgrade`",
         )
     extra = {"Filename": f"./{package.file_name}", "Size": package.size, "SHA256": package.digest.hex}
     return "\n".join([control.strip(), *(f"{name}: {value}" for name, value in extra.items()), ""])

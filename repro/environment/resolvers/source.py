@@ -30,6 +30,10 @@ _ARCHITECTURES = {  # uname -m: as Debian says
 }
 
 
+class NoMirrorError(LockError):
+    """Nobody says where the archive can be had."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArchiveSource:
     """Where a suite of an archive can be had, and who signs it. It never enters a lock: it names hosts.
@@ -77,15 +81,18 @@ def find_source(
     base: ArchiveBase,
     *,
     environ: Mapping[str, str],
+    signed: bool = True,
     apt_sources: Path = Path("/etc/apt"),
     keyrings: Path = Path("/usr/share/keyrings"),
 ) -> ArchiveSource:
     """Return where ``base`` can be had: its ``mirror``, else $REPRO_APT_MIRROR, else the host's apt sources.
 
-    The keyring is $REPRO_APT_KEYRING, else the archive's own among ``keyrings`` or apt's trusted keys.
+    The keyring is $REPRO_APT_KEYRING, else the archive's own among ``keyrings`` or apt's trusted keys. It is empty
+    where not ``signed``: to fetch what a lock names by digest, no signature is needed.
 
     Raises:
-        LockError: no mirror or no keyring is known; the hint says how to give one.
+        NoMirrorError: no mirror is known; the hint says how to give one.
+        LockError: no keyring is known (the hint says how to give one), or a mirror is not a URL.
     """
     given = base.mirror or environ.get(MIRROR, "")
     optional: frozenset[str] = frozenset()
@@ -95,12 +102,13 @@ def find_source(
     else:
         mirrors = _host_mirrors(base, list(_host_entries(apt_sources)))
     if not any(base.suite in suites for _, suites in mirrors):
-        raise LockError(
-            f"no mirror of the {base.archive} archive is known",
+        raise NoMirrorError(
+            f"no mirror of the {base.archive} archive is known for {base.suite}",
             why=f"neither mirror: nor ${MIRROR} is set, and {apt_sources} has no source for {base.suite}",
             hint=f"set {MIRROR}=<URL of a {base.archive} mirror>, or base the environment on an image",
         )
-    keyring = _keyring(base, environ.get(KEYRING), (keyrings, apt_sources / "trusted.gpg.d"))
+    folders = keyrings, apt_sources / "trusted.gpg.d"
+    keyring = _keyring(base, environ.get(KEYRING), folders) if signed else b""
     return ArchiveSource(base.archive, base.suite, mirrors, keyring, optional, debian_architecture())
 
 
