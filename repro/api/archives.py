@@ -40,10 +40,15 @@ class Archives:
         return self._sources[base.name]
 
     def source_or_none(self, base: ArchiveBase) -> ArchiveSource | None:
-        """Return the source, or None where none is known: what is in the downloads may be enough."""
+        """Return the source, or None where none is known: what is in the downloads may be enough.
+
+        A keyring is not asked for: what is fetched is known by its digest.
+        """
+        from repro.environment.resolvers.source import NoMirrorError, find_source  # noqa: PLC0415 - only to download
+
         try:
-            return self.source(base)
-        except LockError:
+            return self._sources.get(base.name) or find_source(base, environ=self._engine.host.environ, signed=False)
+        except NoMirrorError:
             return None
 
     def indexes(self, base: ArchiveBase) -> Indexes:
@@ -88,8 +93,11 @@ class Archives:
         from repro.environment.resolvers.network import apt_network_config  # noqa: PLC0415
         from repro.runtime.spec import Bind  # noqa: PLC0415
 
-        found = self.source_or_none(archive_base(name)) if name.startswith(PREFIX) else None
-        if found is None:
+        if not name.startswith(PREFIX):
+            return Extras()
+        try:
+            found = self.source(archive_base(name))
+        except LockError:  # no mirror, or no keyring for apt to check it with: the command may not need apt
             return Extras()
         binds, env = apt_network_config(found, room / "apt.d", environ=self._engine.host.environ)
         return Extras(tuple(Bind(path, target) for path, target in binds), env)

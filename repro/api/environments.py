@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from repro.api.archives import PREFIX, Archives, archive_base
-from repro.api.images import build_folder, context_digest, no_image
+from repro.api.contexts import context_digest, folder_context
+from repro.api.images import build_folder, stored_image
 from repro.api.lockfile import LockFile
 from repro.api.packages import read_packages
 from repro.digest import Digest, record_digest
 from repro.environment.lock import archive_digest
-from repro.errors import UsageError
+from repro.errors import BuildError, UsageError
 from repro.events import Notice, as_json
 from repro.execution.image import Image
 from repro.names import Reference
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from repro.api.engine import Engine
     from repro.api.project import Project
+    from repro.build.context import FolderContext
     from repro.environment.model import EnvironmentLock
     from repro.environment.render import Recipe
     from repro.errors import Location
@@ -59,7 +61,10 @@ class Environments:
         known: dict[str, Digest] = {}
         for name in self._project.workflow.environments:
             entry = self._lock.current(name)
-            image_id = None if entry is None else self._locked_id(name, entry)
+            try:
+                image_id = None if entry is None else self._locked_id(name, entry)
+            except BuildError:  # its base is an image that the store lacks
+                image_id = None
             if image_id is not None:
                 known[name] = image_id
         return known
@@ -133,7 +138,7 @@ class Environments:
             archives = self._lock.content.archives
             declared: Mapping[str, object] = {
                 "origin": entry.origin,
-                "context": context_digest(self._project.root / env.context, env.dockerfile),
+                "context": context_digest(self._context(env), self._lock.dockerfile(env), env.dockerfile),
                 "archives": {archive: archive_digest(locked) for archive, locked in archives.items()},
             }
         else:
@@ -191,21 +196,23 @@ class Environments:
             self._engine,
             self._lock.dockerfile(env),
             file=env.dockerfile,
-            folder=self._project.root / env.context,
+            context=self._context(env),
             options=BuildOptions(name=env.name, target=env.target, args=env.args, no_cache=no_cache),
             base=self._base,
             archives=self._archives,
         )
+
+    def _context(self, env: DockerfileEnvironment) -> FolderContext:
+        """Return the build context, without this project's own state: it changes with each run."""
+        project = self._project
+        return folder_context(project.root / env.context, env.dockerfile, (project.state, project.lock_file))
 
     def _base(self, name: str, where: Location) -> Digest:
         """Return the image for a FROM that is no stage: an archive's as locked, or one in the store."""
         if name.startswith(PREFIX):
             base = archive_base(name, where)
             return self._archives.image(base, self._lock.archive(base))
-        known = self._engine.store.refs().get(str(Reference.parse(name)))
-        if known is None:
-            raise no_image(name, where)
-        return known
+        return stored_image(self._engine.store, name, where)
 
     def _recipe(self, env: TemplateEnvironment, entry: EnvironmentLock) -> Recipe:
         from repro.environment.render import render  # noqa: PLC0415 - imports Jinja2
@@ -223,7 +230,7 @@ class Environments:
         from repro.environment.render import shipped_template  # noqa: PLC0415 - not for Dockerfiles of users' own
 
         if "/" not in env.template and not env.template.endswith(".j2"):
-            return shipped_template(env.template), f"{env.template}.Dockerfile.j2"
+            return shipped_template(env.template, env.where), f"{env.template}.Dockerfile.j2"
         return self._lock.text(env.template, env.where, "template"), env.template
 
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.api.archives import PREFIX, Archives, archive_base
+from repro.api.contexts import folder_context
 from repro.api.engine import opened
-from repro.digest import Digest, Json, record_digest
 from repro.errors import BuildError, UsageError
 from repro.events import ignore
 from repro.names import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from repro.api.engine import Engine
     from repro.api.host import Host
+    from repro.build.context import FolderContext
     from repro.build.engine import BuildOptions
-    from repro.dockerfile.ignore import IgnoreRules
+    from repro.digest import Digest, Json
     from repro.errors import Location
     from repro.events import Sink
     from repro.oci.store import Store
@@ -167,8 +167,9 @@ def build_image(
     )
     with opened(host, sink) as engine:
         bases = _Bases(engine)
+        seen = folder_context(folder, shown)
         image_id = build_folder(
-            engine, text, file=shown, folder=folder, options=options, base=bases.image, archives=bases.archives
+            engine, text, file=shown, context=seen, options=options, base=bases.image, archives=bases.archives
         )
         for name in names:
             engine.store.tag(str(name), image_id)
@@ -192,18 +193,21 @@ class _Bases:
         self._store = engine.store
 
     def image(self, name: str, where: Location) -> Digest:
-        known = self._store.refs().get(name if name.startswith(PREFIX) else str(Reference.parse(name)))
+        if not name.startswith(PREFIX):
+            return stored_image(self._store, name, where)
+        known = self._store.refs().get(name)
         if known is not None and self._store.has_image(known):
             return known
-        if not name.startswith(PREFIX):
-            raise no_image(name, where)
         base = archive_base(name, where)
         return self.archives.image(base, self.archives.lock(base))
 
 
-def no_image(name: str, where: Location) -> BuildError:
-    """Return the error for a FROM whose image is not in the store."""
-    return BuildError(
+def stored_image(store: Store, name: str, where: Location) -> Digest:
+    """Return the ID of the image that a FROM names; BuildError, at ``where``, when it is not in the store."""
+    known = store.refs().get(str(Reference.parse(name)))
+    if known is not None and store.has_image(known):
+        return known
+    raise BuildError(
         f"there is no image {name!r} in the store",
         where=where,
         why="this version does not pull from registries",
@@ -216,20 +220,19 @@ def build_folder(
     text: str,
     *,
     file: str,
-    folder: Path,
+    context: FolderContext,
     options: BuildOptions,
     base: Callable[[str, Location], Digest],
     archives: Archives,
 ) -> Digest:
-    """Return the ID of the image of a Dockerfile's ``text`` with the context ``folder``, seen through .dockerignore."""
-    from repro.build.context import FolderContext  # noqa: PLC0415 - only to build
+    """Return the ID of the image of a Dockerfile's ``text`` with ``context`` (`contexts.folder_context`)."""
     from repro.build.engine import build  # noqa: PLC0415
 
     with engine.store.workspace() as room:
         result = build(
             text,
             file=file,
-            context=FolderContext(folder, _ignore_rules(folder, file)),
+            context=context,
             options=options,
             store=engine.store,
             launcher=engine.launcher(),
@@ -238,32 +241,3 @@ def build_folder(
             sink=engine.sink,
         )
     return result.image_id
-
-
-def context_digest(folder: Path, dockerfile: str) -> Digest:
-    """Return the digest of all that a build of ``folder`` could read, .dockerignore applied."""
-    from repro.build.context import FolderContext  # noqa: PLC0415 - reads the context
-    from repro.build.source import Kind  # noqa: PLC0415
-
-    context = FolderContext(folder, _ignore_rules(folder, dockerfile))
-    found: list[Json] = []
-    root = context.node("")
-    waiting = [] if root is None else [root]
-    while waiting:
-        node = waiting.pop()
-        content = str(context.digest(node)) if node.kind is Kind.FILE else node.target
-        found.append([node.path, node.kind.value, node.mode, content])
-        if node.kind is Kind.FOLDER:
-            waiting.extend(context.children(node))
-    return record_digest("context/1", sorted(found, key=str))
-
-
-def _ignore_rules(folder: Path, dockerfile: str) -> IgnoreRules:
-    """Return the rules of ``<Dockerfile>.dockerignore`` in the context, else of its ``.dockerignore``, else none."""
-    from repro.dockerfile.ignore import IgnoreRules, parse_ignore  # noqa: PLC0415 - only to build
-
-    for name in (f"{dockerfile.rpartition('/')[2]}.dockerignore", ".dockerignore"):
-        file = folder / name
-        if file.is_file():
-            return parse_ignore(file.read_text(encoding="utf-8"), name)
-    return IgnoreRules()

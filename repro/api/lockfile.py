@@ -55,9 +55,14 @@ class LockFile:
         return self.project.workflow.environments[name]
 
     def current(self, name: str) -> EnvironmentLock | None:
-        """Return the entry where it is there and is for the declaration as it stands; nothing is resolved."""
-        known = self.content.environments.get(name)
-        return known if known is not None and known.origin == self._origin(self.declared(name)) else None
+        """Return the entry where it is there and is for the declaration as it stands; nothing is resolved.
+
+        Packages say nothing without the base that they were chosen for.
+        """
+        env, known = self.declared(name), self.content.environments.get(name)
+        if known is None or known.origin != self._origin(env):
+            return None
+        return known if all(base.name in self.content.archives for base in self._bases(env)) else None
 
     def entry(self, name: str) -> EnvironmentLock:
         """Return the environment's entry, resolved and written where it is missing.
@@ -70,13 +75,19 @@ class LockFile:
             if current is not None:
                 return current
             if name in self.content.environments and not self._relock:
+                changed = self.content.environments[name].origin != self._origin(env)
                 raise LockError(
-                    f"environments.{name} has changed since it was locked",
+                    f"environments.{name} has changed since it was locked"
+                    if changed
+                    else f"environments.{name} is in {self.project.lock_file.name}, but its base is not",
                     where=env.where,
                     hint="run `repro lock` to resolve it anew",
                 )
         self._check_may_add(f"environments.{name}", env.where)
         entry = self._resolve(env)
+        before = self.content.environments.get(name)
+        if before is not None:  # its images stay true where the packages came out the same: their declaration says it
+            entry = replace(entry, images=before.images, declaration=before.declaration)
         self._resolved.add(name)
         self.write(self.content.with_environment(entry))
         return entry
@@ -171,14 +182,27 @@ def differences(before: Lock, after: Lock) -> tuple[str, ...]:
     lines: list[str] = []
     old: dict[str, Sequence[Package]] = {entry.name: entry.packages for entry in _entries(before)}
     new: dict[str, Sequence[Package]] = {entry.name: entry.packages for entry in _entries(after)}
+    again = _resolved_anew(before, after)
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
             lines.append(f"{name}: locked, {len(new[name])} packages")
         elif name not in new:
             lines.append(f"{name}: removed")
         else:
-            lines += [f"{name}: {line}" for line in _package_changes(old[name], new[name])]
+            lines += [f"{name}: {line}" for line in _package_changes(old[name], new[name]) or again.get(name, [])]
     return tuple(lines)
+
+
+def _resolved_anew(before: Lock, after: Lock) -> dict[str, list[str]]:
+    """Return a line for each entry that was resolved anew, for the case that its packages came out the same."""
+    lines: dict[str, list[str]] = {}
+    for name, entry in after.environments.items():
+        if name in before.environments and before.environments[name].origin != entry.origin:
+            lines[name] = ["locked for the changed declaration, with the same packages"]
+    for name, archive in after.archives.items():
+        if name in before.archives and before.archives[name].releases != archive.releases:
+            lines[name] = ["the same packages, from later indexes"]
+    return lines
 
 
 def _entries(lock: Lock) -> tuple[ArchiveLock | EnvironmentLock, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -19,28 +20,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from repro.api.host import Host
+    from repro.digest import Json
     from repro.events import FileRecord
     from repro.provenance.lineage import ImageInfo, JobInfo, Lineage
 
 
 def why(host: Host, path: str) -> Lineage:
-    """Return how the file (or folder output) came to be, by its bytes as they are now.
+    """Return how the file (or folder output) came to be, by its bytes as they are now; of a raw input, who read it.
 
-    UsageError when it is missing or in no project; DataError when no recorded job made these bytes.
+    UsageError when it is missing or in no project; DataError when no recorded job made or read these bytes.
     """
     root, relative = find_state(host, path)
     target = root / relative
     if not target.exists():
         raise UsageError(f"there is no file {path}", hint="name a result that is there, or make it with `repro run`")
-    digest = StatCache(State(root).stat_cache).record(root, f"{relative}/" if target.is_dir() else relative).digest
+    cache = StatCache(State(root).stat_cache)
     folder = State(root).runs
-    entries = ((summary.run, journal.read(folder / summary.run / journal.JOURNAL)) for summary in journal.runs(folder))
-    return lineage.why(entries, relative, digest)
+    entries = [(summary.run, journal.read(folder / summary.run / journal.JOURNAL)) for summary in journal.runs(folder)]
+    now = cache.record(root, f"{relative}/" if target.is_dir() else relative)
+    found = lineage.why(entries, relative, now.digest)
+    if found.file.folder and relative.startswith(found.file.path):  # its bytes are recorded with the folder's alone
+        return lineage.why(entries, found.file.path, cache.record(root, found.file.path).digest)
+    return found
 
 
 def lineage_lines(found: Lineage, *, every_package: bool = False) -> Iterator[str]:
     """Give the lineage as text: the file, its jobs with command and inputs, images with packages, raw inputs."""
     yield _file_text(found.file)
+    if found.readers:
+        yield "  no job made it: it is a raw input"
+        yield from (f"  read by  {job}" for job in found.readers)
+        return
     makers = {job.key: job.job for job in found.jobs}
     for job in found.jobs:
         yield ""
@@ -50,7 +60,7 @@ def lineage_lines(found: Lineage, *, every_package: bool = False) -> Iterator[st
             f"  {'command' if number == 0 else '':8} {line}" for number, line in enumerate(job.command.splitlines())
         )
         if job.params:
-            yield f"  params   {', '.join(f'{name}={value}' for name, value in job.params.items())}"
+            yield f"  params   {', '.join(f'{name}={_value_text(value)}' for name, value in job.params.items())}"
         for name, origins in job.inputs.items():
             for origin in origins:
                 made = f"from {makers[origin.made_by]}" if origin.made_by is not None else "raw input"
@@ -75,7 +85,14 @@ def _image_lines(image: ImageInfo, jobs: list[JobInfo], *, every: bool) -> Itera
     for name, version in shown:
         yield f"  package  {name} {version}"
     if len(shown) < len(image.packages):
-        yield f"  {len(image.packages) - len(shown)} more packages: --packages lists them"
+        more = " more" if shown else ""
+        yield f"  {len(image.packages) - len(shown)}{more} packages: --packages lists them"
+
+
+def _value_text(value: Json) -> str:
+    """Return a parameter on one line: text as it is where nothing in it misleads, else as JSON."""
+    plain = isinstance(value, str) and re.fullmatch(r"[^\s,=\"'\[\]{}]+(?: [^\s,=\"'\[\]{}]+)*", value)
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _file_text(file: FileRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 from contextlib import ExitStack
@@ -187,9 +188,9 @@ class Run:
                 cpus=self._cpus,
                 memory=self._memory,
             )
-            wanted = dict.fromkeys(
-                state.job.step.environment for state in executor.assess() if state.status != "cached"
-            )
+            todo = [state.job for state in executor.assess() if state.status != "cached"]
+            executor.require_memory(todo)  # before images are built and a run begins that could not end
+            wanted = dict.fromkeys(job.step.environment for job in todo)
             made = {name: environments.image(name).image_id for name in wanted}
             if all(ids[name] == image_id for name, image_id in made.items()):
                 return executor
@@ -264,6 +265,9 @@ def status(host: Host, named: str | None) -> Status:
                 pass
         except BusyError as error:
             running = (error.why or "").removeprefix("held by ")
+        except OSError as error:  # a project that may only be read can be asked all the same
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
     found = journal.runs(state.runs)
     if not found:
         return Status(running, None, ())
