@@ -6,24 +6,43 @@ import argparse
 import importlib
 from typing import TYPE_CHECKING
 
-from repro.cli.main import COMMANDS, Parser
+from repro.cli.main import COMMANDS, Parser, top_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# The words before the cursor, options and what they take left out, are the command (`image build`); its options
+# and subcommands stand in _repro_words. File names come one a line, for they may have blanks in them.
 _BASH = """\
-_repro() {{
-  local current="${{COMP_WORDS[COMP_CWORD]}}" command="" word
-  for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-    case "$word" in -*) ;; *) command="$word"; break ;; esac
-  done
-  local words=""
-  case "$command" in
-    "") words="{commands}" ;;
+_repro_words() {{
+  case "$1" in
 {cases}
   esac
-  COMPREPLY=($(compgen -W "$words" -- "$current"))
-  [[ -n "$command" && "$current" != -* ]] && COMPREPLY+=($(compgen -f -- "$current"))
+}}
+_repro() {{
+  local current="${{COMP_WORDS[COMP_CWORD]}}" command="" word next="" IFS=$' \\t\\n'
+  for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    if [[ -n "$next" ]]; then next=""; continue; fi
+    case "$word" in
+      {taking}) [[ -n "$command" ]] || next=1 ;;
+      -*) ;;
+      *) [[ -n "$(_repro_words "$command${{command:+ }}$word")" ]] && command="$command${{command:+ }}$word" ;;
+    esac
+  done
+  local words="$(_repro_words "$command")"
+  COMPREPLY=()
+  if [[ "$current" == -* ]]; then
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    return
+  fi
+  local names=""
+  for word in $words; do [[ "$word" == -* ]] || names="$names $word"; done
+  if [[ -z "$next" && -n "$names" ]]; then
+    COMPREPLY=($(compgen -W "$names" -- "$current"))
+  else
+    IFS=$'\\n'
+    COMPREPLY=($(compgen -f -- "$current"))
+  fi
 }}
 complete -o filenames -F _repro repro
 """
@@ -36,18 +55,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the script; zsh reads bash's through its own bashcompinit."""
-    cases = "\n".join(f'    {name}) words="{" ".join(_words(name))}" ;;' for name in COMMANDS)
+    top = top_parser()
+    words = {"": [*_options(top), *COMMANDS]}
+    for name in COMMANDS:
+        parser = Parser(name, "")
+        importlib.import_module(f"repro.cli.{name}").add_arguments(parser)
+        words |= _words(name, parser)
+    cases = "\n".join(f'    "{name}") echo "{" ".join(found)}" ;;' for name, found in words.items())
     if options.shell == "zsh":
         print("autoload -U +X compinit bashcompinit && compinit && bashcompinit")
-    print(_BASH.format(commands=" ".join(COMMANDS), cases=cases), end="")
+    print(_BASH.format(cases=cases, taking="|".join(_options(top, taking=True))), end="")
     return 0
 
 
-def _words(command: str) -> Iterator[str]:
-    """Give the options of a command, and its subcommands where it has them."""
-    parser = Parser(command, "")
-    importlib.import_module(f"repro.cli.{command}").add_arguments(parser)
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public list of its options
-        yield from action.option_strings
+def _words(command: str, parser: argparse.ArgumentParser) -> dict[str, list[str]]:
+    """Return what may follow the command: options, subcommands, fixed choices; the same of each subcommand."""
+    words = {command: list(_options(parser))}
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public list of its arguments
+        if not action.option_strings and action.choices is not None:
+            words[command] += [str(choice) for choice in action.choices]
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            yield from action.choices
+            for name, parsed in action.choices.items():
+                words |= _words(f"{command} {name}", parsed)
+    return words
+
+
+def _options(parser: argparse.ArgumentParser, *, taking: bool = False) -> Iterator[str]:
+    """Give the parser's options; ``taking``: only those that take a value."""
+    for action in parser._actions:  # noqa: SLF001
+        if not taking or action.nargs != 0:
+            yield from action.option_strings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, TextIO
@@ -58,6 +59,7 @@ class Console:
         self._verbose = verbose
         self._lock = threading.Lock()
         self._transient = False
+        self._broken = False
         self._jobs = 0
         self._done = 0
         self._progress_shown: dict[str, int] = {}
@@ -72,11 +74,19 @@ class Console:
             self._draw(event)
 
     def _line(self, text: str) -> None:
-        if self._transient:
-            self._stream.write("\r\033[K")
-            self._transient = False
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        clear = "\r\033[K" if self._transient else ""
+        self._transient = False
+        self._write(f"{clear}{text}\n")
+
+    def _write(self, text: str) -> None:
+        """Write to the stream; once its reader is gone or its disk is full, to nowhere: the work goes on."""
+        if self._broken:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            self._broken = True
 
     def _draw(self, event: Event) -> None:
         match event:
@@ -133,7 +143,7 @@ class Console:
         return f"[{self._done:{width}}/{self._jobs}]"
 
     def _draw_failure(self, event: JobFailed) -> None:
-        status = "" if event.exit_status is None else f" with exit status {event.exit_status}"
+        status = f" with exit status {event.exit_status}" if event.exit_status else ""  # 0: what it left is wrong
         self._line(f"{self._count()} {event.job}: {self.paint('failed', 'red')}{status}")
         for line in event.message.splitlines():
             self._line(f"    {line}")
@@ -170,14 +180,19 @@ class Console:
                 self._line(f"  {self.paint('|', 'dim')} {line}")
 
     def _write_transient(self, text: str) -> None:
-        self._stream.write(f"\r\033[K{text[:150]}")
-        self._stream.flush()
+        self._write(f"\r\033[K{text[: self._width()]}")
         self._transient = True
+
+    def _width(self) -> int:
+        """Return how much of a line the terminal shows without wrapping it, for a wrapped line cannot be taken back."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns - 1
+        except OSError:
+            return 79
 
     def finish(self) -> None:
         """Leave the terminal on a fresh line."""
         with self._lock:
             if self._transient:
-                self._stream.write("\r\033[K")
-                self._stream.flush()
+                self._write("\r\033[K")
                 self._transient = False

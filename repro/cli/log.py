@@ -35,6 +35,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(jobs)
         return 0
-    lines = [(job.job, job.state, f"{job.wall:.1f} s" if job.wall is not None else "", job.note) for job in jobs]
+    lines = [
+        (job.job, job.state, f"{job.wall:.1f} s" if job.wall is not None else "", job.note.partition("\n")[0])
+        for job in jobs
+    ]
     print_table(("job", "status", "wall", "note"), lines)
     return 0

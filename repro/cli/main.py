@@ -37,7 +37,7 @@ Start with:  repro run workflow.yaml        (see examples/samtools in the source
 Help on one: repro COMMAND --help
 Environment: REPRO_STORE (images and layers), REPRO_CACHE (downloads), REPRO_APT_MIRROR, NO_COLOR
 Exit status: 0 done; 1 jobs failed; 2 usage or workflow mistakes; 3 lock; 4 data or download; 5 store or lock
-             held; 6 build; 125 the host cannot run containers; 130 interrupted
+             held; 6 build; 74 a file cannot be read or written; 125 the host cannot run containers; 130 interrupted
 """
 
 
@@ -62,7 +62,8 @@ class Parser(argparse.ArgumentParser):
         _usage_error(self, message)
 
 
-def _top_parser() -> Parser:
+def top_parser() -> Parser:
+    """Return the parser of what stands before the command, whose help lists the commands."""
     width = max(map(len, COMMANDS))
     listing = "\n".join(f"  {name:{width}}  {line}" for name, line in COMMANDS.items())
     parser = Parser(
@@ -85,10 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    _open_streams()
     try:
-        return _dispatch(arguments)
+        return _flushed(arguments)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output left: no message
+        _drop_output()  # the reader of our output left: no message
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("repro: interrupted", file=sys.stderr)
@@ -101,6 +103,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         located = isinstance(error, WorkflowError)  # a list in which each line begins with its place, for editors
         print(str(error) if located else f"{_error_word()} {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        if debug:
+            raise
+        _drop_output()
+        about = f"{error.filename}: " if error.filename is not None else ""
+        print(
+            f"{_error_word()} {about}{error.strerror or error}\n"
+            "  fix: see that there is room, and that you may read and write there",
+            file=sys.stderr,
+        )
+        return 74  # EX_IOERR
     except Exception as error:
         if debug:
             raise
@@ -113,6 +126,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 70  # EX_SOFTWARE
 
 
+def _flushed(arguments: Sequence[str]) -> int:
+    """Run one command and write out all that it printed, while a failure of that can still be told."""
+    try:
+        status = _dispatch(arguments)
+    except SystemExit as done:  # argparse's way to end after --help and --version
+        status = int(done.code or 0)
+    sys.stdout.flush()
+    return status
+
+
+def _open_streams() -> None:
+    """Open what the caller closed of stdin, stdout and stderr on /dev/null, lest a file of ours gets its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
+            if getattr(sys, name).fileno() != number:
+                os.dup2(getattr(sys, name).fileno(), number)
+
+
+def _drop_output() -> None:
+    """Send what is still buffered for stdout to nowhere, so that the interpreter's end does not fail on it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
 def _error_word() -> str:
     from repro.cli.console import colour_wanted  # noqa: PLC0415 - only when there is an error
 
@@ -120,7 +159,7 @@ def _error_word() -> str:
 
 
 def _dispatch(arguments: Sequence[str]) -> int:
-    parser = _top_parser()
+    parser = top_parser()
     options = parser.parse_args(arguments)
     if options.debug:
         import logging  # noqa: PLC0415 - costs as much as the interpreter's own start

@@ -32,5 +32,5 @@ def run(options: argparse.Namespace) -> int:
     print(f"{run.run}: {run.status}; {run.ran} ran, {run.cached} cached, {run.failed} failed, {run.skipped} skipped")
     print(f"  workflow {run.workflow}, started {run.started}, ended {run.ended or 'not yet'}")
     for failure in status.failures:
-        print(f"  failed: {failure.job}, log {failure.log}")
+        print(f"  failed: {failure.job}" + (f", log {failure.log}" if failure.log else ""))
     return 0
