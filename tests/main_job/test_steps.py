@@ -93,6 +93,15 @@ def test_five_mistakes_are_five_located_messages(desk):
     assert "Traceback" not in done.stderr
 
 
+def test_too_much_memory_is_told_before_anything_begins(desk):
+    """A job that no host room can take is a located mistake; no run is begun that could not end."""
+    desk.write("workflow.yaml", HEAD + "  big: {outputs: {x: x.txt}, run: echo > x.txt, resources: {memory: 900TB}}\n")
+    done = desk.repro("run")
+    assert 2 == done.returncode, done.stderr
+    assert re.search(r"^workflow\.yaml:7:\d+: steps\.big\.resources\.memory: 900000\.0 GB", done.stderr, re.MULTILINE)
+    assert "no run yet" in desk.repro("status").stdout
+
+
 def start(desk, *arguments: str) -> subprocess.Popen[str]:
     """Start `repro` in the project's folder, in a session of its own."""
     command = desk.account.command(desk.account.python, "-m", "repro.cli.main", *arguments, env=desk.env)
