@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from repro.errors import HostError, ReproError
-from repro.events import JobCached, JobFailed, JobFinished, JobRecord, JobStarted
+from repro.errors import DataError, HostError, ReproError
+from repro.events import JobCached, JobFailed, JobFinished, JobRecord, JobStarted, Notice
 from repro.execution.commands import control_files, job_command, job_resources
 from repro.execution.failure import os_hint, os_text
 from repro.execution.runner import Assignment, Failure, Success, run_job
@@ -110,6 +110,12 @@ class Attempts:
         return image, self.assessor.assess(job, image.image_id)
 
     def _contain(self, run_id: str, job: Job, image: Image, assessment: Assessment, log: Path) -> Success | Failure:
+        foreign, shelf = self._foreign(job), self.state.runs / run_id / "replaced"
+        for name in sorted(foreign):
+            path = job.outputs[name].path
+            kept = os.path.relpath(shelf / path, self.state.project)
+            text = f"{path}: what is there was made by no recorded run of {job.id}; once replaced it is kept in {kept}"
+            self.sink(Notice("warning", text))
         resources = job_resources(job, self.cpus)
         command = job_command(job, resources)
         work = Assignment(
@@ -120,6 +126,8 @@ class Attempts:
             read=assessment.read,
             scratch=self.state.scratch / run_id / str(next(self.numbers)),
             log=log,
+            foreign=foreign,
+            shelf=shelf,
         )
         try:
             return run_job(
@@ -131,6 +139,22 @@ class Attempts:
             )
         finally:
             self.containers.forget()
+
+    def _foreign(self, job: Job) -> frozenset[str]:
+        """Return the outputs at whose paths something lies that the job's latest record does not vouch for."""
+        latest = self.records.latest(job.step.name, job.id)
+        recorded = {} if latest is None else latest.outputs
+        found = set()
+        for name, output in job.outputs.items():
+            if not os.path.lexists(self.state.project / output.path.rstrip("/")):
+                continue
+            try:
+                known = name in recorded and recorded[name].digest == self.files.check(output.path)[0].digest
+            except DataError:  # a folder where a file should be, or unreadable: publishing tells
+                continue
+            if not known:
+                found.add(name)
+        return frozenset(found)
 
     def _record(self, job: Job, image: Image, assessment: Assessment, outcome: Success, started: str) -> JobRecord:
         resources = job_resources(job, self.cpus)

@@ -19,7 +19,7 @@ from repro.execution.world import WORK
 from repro.files import move, remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from repro.execution.world import World
@@ -64,10 +64,14 @@ def collect(job: Job, world: World) -> Collected:
     return Collected(found, missing, undeclared)
 
 
-def publish(job: Job, found: Mapping[str, Path], *, project: Path, trash: Path) -> None:
+def publish(
+    job: Job, found: Mapping[str, Path], *, project: Path, trash: Path, foreign: Collection[str], shelf: Path
+) -> None:
     """Move all outputs to their project paths, replacing older ones; a file is replaced atomically.
 
     An older folder is moved to ``trash`` first. All are on the project's file system before the first one appears.
+    What lies where an output in ``foreign`` goes, and was made by no recorded job, is kept: below ``shelf``, at its
+    project path.
 
     Raises:
         DataError: a target is a folder where a file should come, or the other way round.
@@ -80,7 +84,11 @@ def publish(job: Job, found: Mapping[str, Path], *, project: Path, trash: Path) 
             target.parent.mkdir(parents=True, exist_ok=True)
             near[name] = _bring_near(found[name], target)
         for name, target in targets.items():
-            if target.is_dir():
+            if name in foreign and target.exists():
+                kept = shelf / job.outputs[name].path
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                move(target, kept, _copy)
+            elif target.is_dir():
                 _discard(target, trash / name)
             move(near[name], target, _copy)
     finally:

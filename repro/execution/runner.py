@@ -42,6 +42,8 @@ class Assignment:
         read: all inputs and code by project path: digests, and the stamps taken before they were hashed.
         scratch: folder of this attempt, which does not exist yet.
         log: file that takes what the job prints.
+        foreign: names of outputs at whose paths something lies that no record of the job vouches for.
+        shelf: folder that keeps such things.
     """
 
     job: Job
@@ -51,6 +53,8 @@ class Assignment:
     read: Mapping[str, Checked]
     scratch: Path
     log: Path
+    foreign: frozenset[str]
+    shelf: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,14 @@ def _run(
         return Failure(0, "; ".join(collected.missing), "a step must make every output that it declares")
     outputs = _digests(job, collected.found, work.scratch)
     # 4. Into the project.
-    publish(job, collected.found, project=project, trash=work.scratch / "trash")
+    publish(
+        job,
+        collected.found,
+        project=project,
+        trash=work.scratch / "trash",
+        foreign=work.foreign,
+        shelf=work.shelf,
+    )
     _note_dropped(work.log, collected.undeclared)
     return Success(
         outputs, collected.undeclared[:_MOST_DROPPED], Usage(result.wall, result.user, result.system, result.max_rss)

@@ -131,6 +131,29 @@ def test_damaged_and_missing_outputs_are_made_again(pipeline):
     assert "ONE\nTWO\n" == pipeline.text("results/all.txt")
 
 
+def test_what_no_run_made_is_kept_when_an_output_comes(pipeline):
+    """The user's own file and folder, where outputs go, are kept in the run's folder; recorded outputs are not."""
+    pipeline.steps(
+        "steps:\n"
+        "  one: {outputs: {f: out/f.txt}, run: echo new > out/f.txt}\n"
+        "  two: {outputs: {d: mine/}, run: mkdir mine; echo new > mine/made.txt}\n"
+    )
+    pipeline.write({"out/f.txt": "precious\n", "mine/data.txt": "precious\n"}).run()
+    assert ["new\n", "new\n"] == [pipeline.text("out/f.txt"), pipeline.text("mine/made.txt")]
+    assert not (pipeline.root / "mine/data.txt").exists()
+    kept = sorted(path for path in pipeline.root.glob(".repro/runs/*/replaced/**/*") if path.is_file())
+    assert ["data.txt", "f.txt"] == [path.name for path in kept]
+    assert {"precious\n"} == {path.read_text() for path in kept}
+    notices = [event.text for event in pipeline.events if event.kind == "notice"]
+    assert 2 == sum("made by no recorded run" in text for text in notices)
+    (pipeline.root / ".repro/records/one").rename(pipeline.root / "gone")
+    pipeline.run()
+    assert ["one"] == pipeline.jobs("job-finished")
+    pipeline.steps("steps:\n  one: {outputs: {f: out/f.txt}, run: echo newer > out/f.txt}\n").run()
+    assert [] == [event for event in pipeline.events if event.kind == "notice"]
+    assert "newer\n" == pipeline.text("out/f.txt")
+
+
 def test_another_image_reruns(pipeline):
     """Another image ID is another key."""
     pipeline.steps(UPPER).write(DATA).run()
