@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from repro.api.host import Host
     from repro.api.project import Project
     from repro.events import Event, Sink
+    from repro.execution.key import Change
     from repro.execution.run import JobState
     from repro.workflow.model import Plan
 
@@ -43,15 +44,6 @@ def validate(host: Host, named: str | None) -> Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedChange:
-    """A part of a job's key that differs from its latest record."""
-
-    part: str
-    old: str | None
-    new: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class PlannedJob:
     """How a job stands: ``cached``, ``run``, or ``pending`` until its inputs are there."""
 
@@ -59,7 +51,7 @@ class PlannedJob:
     step: str
     status: str
     why: str
-    changes: tuple[PlannedChange, ...]
+    changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +73,7 @@ def plan(host: Host, named: str | None) -> Planned:
 
 
 def _planned(state: JobState) -> PlannedJob:
-    changes = tuple(PlannedChange(change.part, change.old, change.new) for change in state.changes)
-    return PlannedJob(state.job.id, state.job.step.name, state.status, state.why, changes)
+    return PlannedJob(state.job.id, state.job.step.name, state.status, state.why, state.changes)
 
 
 def lock(host: Host, named: str | None, *, upgrade: bool, sink: Sink) -> tuple[str, ...]:

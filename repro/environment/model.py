@@ -81,10 +81,6 @@ class EnvironmentLock:
     def __post_init__(self) -> None:
         object.__setattr__(self, "packages", tuple(sorted(self.packages)))
 
-    def with_image(self, mode: str, image_id: Digest) -> Self:
-        """Return the entry with the image that a build in ``mode`` gave."""
-        return replace(self, images={**self.images, mode: image_id})
-
 
 @dataclass(frozen=True, slots=True)
 class Lock:
