@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from repro.data.cache import Downloads
 from repro.data.transports import Transports
 from repro.environment.resolvers.source import find_source
+from repro.files import remove_tree
+from repro.oci.store import Store
+from repro.runtime.container import Launcher
+from repro.runtime.spec import Mode
 from repro.workflow.model import ArchiveBase
 from tests.environment.small_archive import SmallArchive
+
+MODE = Mode.REAL if os.getuid() == 0 else Mode.ONE
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +37,19 @@ def apt_source():
 def small_archive(tmp_path):
     """An empty archive in a folder, with a key of its own."""
     return SmallArchive(tmp_path / "mirror" / "debian")
+
+
+@pytest.fixture(scope="module")
+def launcher():
+    """The launcher of this user's mode."""
+    launcher = Launcher(MODE)
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="module")
+def store():
+    """A store on a real file system."""
+    root = Path(tempfile.mkdtemp(prefix="repro-store-", dir="/var/tmp"))
+    yield Store(root, MODE.value)
+    remove_tree(root)

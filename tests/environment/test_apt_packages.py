@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +17,6 @@ from repro.environment.resolvers.archive import build_base, fetch_indexes, fetch
 from repro.environment.resolvers.network import apt_network_config
 from repro.errors import Location, LockError
 from repro.events import ignore
-from repro.files import remove_tree
-from repro.oci.store import Store
-from repro.runtime.container import Launcher
 from repro.runtime.spec import Bind, Mode, Network, Privileges
 from repro.workflow.model import ArchiveBase, TemplateEnvironment
 from tests.data.loopback import Loopback
@@ -43,22 +39,6 @@ def indexes(downloads, apt_source):
 def lock(downloads, apt_source, indexes):
     """Its base, locked."""
     return lock_base(BOOKWORM, apt_source, indexes, downloads=downloads, sink=ignore)
-
-
-@pytest.fixture(scope="module")
-def launcher():
-    """The launcher of this user's mode."""
-    launcher = Launcher(MODE)
-    yield launcher
-    launcher.close()
-
-
-@pytest.fixture(scope="module")
-def store():
-    """A store on a real file system."""
-    root = Path(tempfile.mkdtemp(prefix="repro-store-", dir="/var/tmp"))
-    yield Store(root, MODE.value)
-    remove_tree(root)
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,7 @@ from repro.environment.resolvers.source import debian_architecture
 from repro.errors import BuildError
 from repro.events import ignore
 from repro.files import remove_tree
-from repro.oci.store import Store
 from repro.oci.view import View
-from repro.runtime.container import Launcher
 from repro.runtime.spec import ContainerSpec, Mode
 from repro.workflow.model import ArchiveBase
 from tests.environment.small_archive import Item, control, deb
@@ -37,22 +35,6 @@ def lock(downloads, apt_source):
     get = Transports(os.environ).get
     indexes = fetch_indexes(apt_source, downloads, get, now=datetime.now(UTC), sink=ignore)
     return lock_base(ArchiveBase("debian", "bookworm"), apt_source, indexes, downloads=downloads, sink=ignore)
-
-
-@pytest.fixture(scope="module")
-def launcher():
-    """The launcher of this user's mode."""
-    launcher = Launcher(MODE)
-    yield launcher
-    launcher.close()
-
-
-@pytest.fixture(scope="module")
-def store():
-    """A store on a real file system."""
-    root = Path(tempfile.mkdtemp(prefix="repro-store-", dir="/var/tmp"))
-    yield Store(root, MODE.value)
-    remove_tree(root)
 
 
 @pytest.fixture(scope="module")
