@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from typing import TYPE_CHECKING
 
 from repro.dockerfile import instructions as model
+from repro.dockerfile.mounts import nearest, read_mount
 from repro.dockerfile.parser import heredoc_of, parse
 from repro.dockerfile.reading import Reading, boolean, duration
 from repro.errors import DockerfileError
@@ -17,21 +17,15 @@ if TYPE_CHECKING:
 
     from repro.dockerfile.parser import RawInstruction
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
-_MOUNT_TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
-_MOUNT_OPTIONS = {
-    "type": "type", "from": "from", "source": "source", "src": "source", "target": "target", "dst": "target",
-    "destination": "target", "readonly": "readonly", "ro": "readonly", "readwrite": "readwrite", "rw": "readwrite",
-    "id": "id", "sharing": "sharing", "required": "required", "size": "size", "mode": "mode", "uid": "uid",
-    "gid": "gid", "env": "env",
-}  # fmt: skip
+_NETWORKS = ("none", "host", "default")
 
 
 def read(text: str, file: str) -> model.Dockerfile:
     """Return the typed instructions of a Dockerfile's text; DockerfileError at the first mistake."""
     script = parse(text, file)
-    return model.Dockerfile(script.escape, tuple(typed(raw, script.escape) for raw in script.instructions))
+    instructions = tuple(typed(raw, script.escape) for raw in script.instructions)
+    return model.Dockerfile(script.escape, instructions, script.directives)
 
 
 def typed(raw: RawInstruction, escape: str = "\\") -> model.AnyInstruction:
@@ -72,8 +66,8 @@ def _arg(it: Reading) -> model.Arg:
     out: list[model.Assignment] = []
     for word in it.quoted_words():
         name, equals, value = word.text.partition("=")
-        if _NAME.fullmatch(name) is None:
-            raise DockerfileError(f"not a name for an argument: {name!r}", where=word.where, hint="ARG NAME[=default]")
+        if not name:
+            raise DockerfileError("an argument has no name", where=word.where, hint="ARG NAME[=default]")
         out.append(model.Assignment(model.Word(name, word.where), model.Word(value, word.where) if equals else None))
     return model.Arg(it.where, it.text, tuple(out))
 
@@ -89,47 +83,25 @@ def _label(it: Reading) -> model.Label:
 
 
 def _run(it: Reading) -> model.Run:
-    mounts = tuple(_mount(word) for word in it.flag_words("mount"))
+    mounts = tuple(read_mount(word) for word in it.flag_words("mount"))
     network = it.flag("network")
-    if network is not None and network.text not in ("none", "host", "default"):
-        raise DockerfileError(f"unknown network {network.text!r}", where=network.where, hint="none, host or default")
+    if network is not None and network.text not in _NETWORKS:
+        hint = nearest(network.text, _NETWORKS)
+        raise DockerfileError(f"unknown network {network.text!r}", where=network.where, hint=hint)
     if (security := it.flag("security")) is not None and security.text != "sandbox":
-        raise DockerfileError("RUN --security=insecure is not supported", where=security.where, hint="leave it out")
+        message = f"RUN --security={security.text} is not supported"
+        raise DockerfileError(message, where=security.where, hint="leave it out: RUN has Docker's usual rights")
+    if devices := it.flag_words("device"):
+        raise DockerfileError("RUN --device is not supported", where=devices[0].where, hint="leave it out")
     it.finish("mount", "network", "security")
     command = it.command()
     if it.raw.heredocs and not command.for_shell:
         raise DockerfileError("the exec form takes no heredoc", where=it.where)
     if not command.words:
         raise DockerfileError("RUN needs a command", where=it.where)
-    return model.Run(it.where, it.text, command, it.raw.heredocs, mounts, network.text if network else None)
-
-
-def _mount(word: model.Word) -> model.Mount:
-    options: dict[str, str] = {}
-    for field in next(csv.reader([word.text]), []):
-        key, equals, value = field.partition("=")
-        name = _MOUNT_OPTIONS.get(key.lower())
-        if name is None:
-            near = difflib.get_close_matches(key.lower(), _MOUNT_OPTIONS, n=1)
-            raise DockerfileError(
-                f"unknown option {key!r} of --mount",
-                where=word.where,
-                hint=f"did you mean {near[0]}?" if near else None,
-            )
-        if not equals and name not in ("readonly", "readwrite", "required"):
-            raise DockerfileError(f"the option {key!r} of --mount needs a value", where=word.where, hint=f"{key}=…")
-        options[name] = value if equals else "true"
-    kind = options.pop("type", "bind")
-    if kind not in _MOUNT_TYPES:
-        near = difflib.get_close_matches(kind, _MOUNT_TYPES, n=1)
-        raise DockerfileError(
-            f"unknown mount type {kind!r}",
-            where=word.where,
-            hint=f"did you mean {near[0]}?" if near else f"known are {', '.join(_MOUNT_TYPES)}",
-        )
-    if kind in ("bind", "cache", "tmpfs") and not options.get("target"):
-        raise DockerfileError(f"--mount=type={kind} needs a target", where=word.where, hint="target=/path")
-    return model.Mount(kind, tuple(sorted(options.items())), word.where)
+    return model.Run(
+        it.where, it.text, command, it.raw.heredocs, mounts, network.text if network else None, it.raw.places
+    )
 
 
 def _sources(it: Reading) -> tuple[list[model.Word], model.Word]:
@@ -230,17 +202,20 @@ def _stopsignal(it: Reading) -> model.StopSignal:
 
 
 def _healthcheck(it: Reading) -> model.Healthcheck:
-    kind, _, rest = it.raw.arguments.partition(" ")
+    kind, rest = [*re.split(r"\s+", it.raw.arguments, maxsplit=1), ""][:2]
     times = [duration(it.flag(name)) for name in ("interval", "timeout", "start-period", "start-interval")]
     retries = it.flag("retries")
-    if retries is not None and re.fullmatch(r"[0-9]{1,9}", retries.text) is None:
-        raise DockerfileError(f"not a number of retries: {retries.text!r}", where=retries.where)
+    if retries is not None and re.fullmatch(r"\+?[0-9]{1,9}", retries.text) is None:
+        raise DockerfileError(f"not a number of retries: {retries.text!r}", where=retries.where, hint="as in 3")
     it.finish("interval", "timeout", "start-period", "start-interval", "retries")
     command = None
-    if kind.upper() == "CMD" and rest.strip():
-        command = it.command(rest.strip())
-    elif kind.upper() != "NONE" or rest.strip():
-        raise DockerfileError("HEALTHCHECK takes CMD and a command, or NONE alone", where=it.where)
+    if kind.upper() == "CMD":
+        command = it.command(rest)
+        if not any(command.words):
+            raise DockerfileError("HEALTHCHECK CMD needs a command", where=it.where)
+    elif kind.upper() != "NONE" or rest:
+        hint = "HEALTHCHECK CMD command, or HEALTHCHECK NONE"
+        raise DockerfileError("HEALTHCHECK takes CMD and a command, or NONE alone", where=it.where, hint=hint)
     interval, timeout, start_period, start_interval = times
     return model.Healthcheck(
         it.where, it.text, command, interval, timeout, start_period, start_interval,
@@ -258,7 +233,7 @@ def _onbuild(it: Reading) -> model.OnBuild:
         inner = parse(f"# escape={it.escape}\n{trigger}\n", it.where.file)
         typed(inner.instructions[0], it.escape)
     except DockerfileError as error:
-        raise DockerfileError(f"ONBUILD: {error.message}", where=it.where, hint=error.hint) from error
+        raise DockerfileError(f"ONBUILD: {error.message}", where=it.raw.locate(0), hint=error.hint) from error
     return model.OnBuild(it.where, it.text, trigger)
 
 

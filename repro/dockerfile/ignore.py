@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from repro.dockerfile.globs import GlobError, path_regex
 from repro.errors import DockerfileError, Location
 
 if TYPE_CHECKING:
@@ -27,32 +28,50 @@ class IgnoreRules:
     """The lines of a `.dockerignore`, in order; the last that matches a path or one of its parents decides."""
 
     patterns: tuple[Pattern, ...] = ()
+    # Which patterns match a folder or one above it: asked again for each file in it.
+    _folders: dict[str, tuple[bool, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def ignores(self, path: str) -> bool:
         """Say whether the file or folder ``path`` (relative to the context, ``/`` between names) is left out."""
+        above = self._matching(path.rpartition("/")[0])
         ignored = False
-        for pattern in self.patterns:
+        for pattern, inherited in zip(self.patterns, above, strict=True):
             # Only a line that would change the answer needs a look (moby/patternmatcher does the same).
-            if pattern.keeps == ignored and any(pattern.regex.fullmatch(part) for part in _self_and_parents(path)):
+            if pattern.keeps == ignored and (inherited or pattern.regex.fullmatch(path)):
                 ignored = not pattern.keeps
         return ignored
 
     def may_keep_below(self, folder: str) -> bool:
         """Say whether a ``!`` line could bring back something below the ignored ``folder``."""
         wanted = folder.split("/")
-        for pattern in self.patterns:
+        for pattern, matches in zip(self.patterns, self._matching(folder), strict=True):
             if not pattern.keeps:
                 continue
             parts = pattern.text.split("/")
             for mine, theirs in zip(wanted, parts, strict=False):
-                if theirs == "**" or (mine != theirs and any(sign in theirs for sign in "*?[\\")):
+                if mine != theirs and any(sign in theirs for sign in "*?[\\"):
                     return True  # a wildcard: look, rather than work out what it could mean
                 if mine != theirs:
                     break
             else:
-                if len(parts) > len(wanted) or any(pattern.regex.fullmatch(p) for p in _self_and_parents(folder)):
+                if len(parts) > len(wanted) or matches:
                     return True
         return False
+
+    def _matching(self, folder: str) -> tuple[bool, ...]:
+        """Return for each pattern whether it matches ``folder`` or one above it; nothing matches the top."""
+        known = self._folders.get(folder)
+        if known is not None:
+            return known
+        matching = (False,) * len(self.patterns)
+        for place in _from_the_top(folder):
+            known = self._folders.get(place)
+            if known is None:
+                pairs = zip(self.patterns, matching, strict=True)
+                known = tuple(above or pattern.regex.fullmatch(place) is not None for pattern, above in pairs)
+                self._folders[place] = known
+            matching = known
+        return matching
 
 
 def parse_ignore(text: str, file: str = ".dockerignore") -> IgnoreRules:
@@ -65,69 +84,33 @@ def parse_ignore(text: str, file: str = ".dockerignore") -> IgnoreRules:
         keeps = body.startswith("!")
         if keeps:
             body = body[1:].strip()
-            if not body:
-                raise DockerfileError(
-                    "'!' alone keeps nothing", where=Location(file, number), hint="name a path after it"
-                )
-        if not body:
+        elif not body:
             continue
-        cleaned = posixpath.normpath(body)
-        if len(cleaned) > 1:
-            cleaned = cleaned.lstrip("/")
+        cleaned = _cleaned(body)
+        if keeps and cleaned in ("", "/"):
+            where = Location(file, number)
+            raise DockerfileError("'!' alone keeps nothing", where=where, hint="name a path after it")
         try:
-            regex = re.compile(_regex(cleaned), re.DOTALL)
-        except re.error as error:
-            raise DockerfileError(f"not a pattern: {body!r}", where=Location(file, number), why=str(error)) from error
+            regex = re.compile(path_regex(cleaned))
+        except GlobError as error:
+            where = Location(file, number, line.index(body) + 1)
+            hint = "a backslash makes the next character literal"
+            raise DockerfileError(f"not a pattern: {body!r}", where=where, why=str(error), hint=hint) from error
         patterns.append(Pattern(cleaned, keeps, regex))
     return IgnoreRules(tuple(patterns))
 
 
-def name_regex(pattern: str) -> str:
-    """Return the regular expression of a pattern for one name, as COPY's sources use it."""
-    return _regex(re.sub(r"(?<!\\)\*{2,}", "*", pattern))
+def _cleaned(body: str) -> str:
+    """Return a pattern as BuildKit tidies it: twice, for blanks may be left before a slash that went."""
+    relative = posixpath.normpath(body) if body else ""
+    relative = (relative.lstrip("/") or relative[:1]).strip()
+    return posixpath.normpath(relative) if relative else ""
 
 
-def _self_and_parents(path: str) -> Iterator[str]:
-    yield path
-    while "/" in path:
-        path = path.rpartition("/")[0]
+def _from_the_top(path: str) -> Iterator[str]:
+    """Yield the folders above ``path``, the topmost first, and ``path``; nothing for the empty path."""
+    at = -1
+    while path and (at := path.find("/", at + 1)) >= 0:
+        yield path[:at]
+    if path:
         yield path
-
-
-def _regex(pattern: str) -> str:
-    """Return the regular expression of a cleaned pattern; ``**`` spans folders, ``*`` and ``?`` do not."""
-    out: list[str] = []
-    at = 0
-    while at < len(pattern):
-        character = pattern[at]
-        at += 1
-        if character == "*":
-            if not pattern.startswith("*", at):
-                out.append("[^/]*")
-                continue
-            at += 1
-            if pattern.startswith("/", at):
-                at += 1
-            # `**/` is "any folders, or none"; at the end it is "anything"
-            out.append("(?:.*/)?" if at < len(pattern) else ".*")
-        elif character == "?":
-            out.append("[^/]")
-        elif character == "\\":
-            out.append(re.escape(pattern[at : at + 1] or "\\"))
-            at += 1
-        elif character == "[":
-            end = pattern.find("]", at + 1)
-            if end < 0:
-                raise re.error("a '[' is not closed")
-            out.append(_class(pattern[at:end]))
-            at = end + 1
-        else:
-            out.append(re.escape(character))
-    return "".join(out)
-
-
-def _class(body: str) -> str:
-    """Return a character class; only ``^`` negates (Go's filepath.Match), a range stays a range."""
-    negated = body.startswith("^")
-    safe = re.sub(r"([\[&~|])", r"\\\1", body[1:] if negated else body)
-    return f"(?!/)[{'^' if negated else ''}{safe}]"

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from repro.dockerfile.directives import Directives
     from repro.dockerfile.parser import Heredoc
+    from repro.dockerfile.places import Places
     from repro.errors import Location
 
 
@@ -83,12 +85,13 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Run(Instruction):
-    """Runs a command in the image."""
+    """Runs a command in the image; ``places`` says where the characters of a shell form's command stand."""
 
     command: Command
     heredocs: tuple[Heredoc, ...]
     mounts: tuple[Mount, ...]
     network: str | None
+    places: Places | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,3 +238,4 @@ class Dockerfile:
 
     escape: str
     instructions: tuple[AnyInstruction, ...]
+    directives: Directives | None = None

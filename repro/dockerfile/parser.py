@@ -7,20 +7,15 @@ package and the Dockerfile reference ("Format", "Parser directives", "Here-Docum
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from repro.dockerfile.words import expand_words
+from repro.dockerfile.directives import Directives, read_directives
+from repro.dockerfile.places import Places
+from repro.dockerfile.words import Lexing, expand_words
 from repro.errors import DockerfileError, Location
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
-_DIRECTIVES = frozenset({"syntax", "escape", "check"})
 _KEYWORD = re.compile(r"[^\s]+")
-_HEREDOC = re.compile(r"(\d*)<<(-?)([^<]+)")
+_HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # undecodable bytes come in as surrogates
 _WITH_HEREDOCS = frozenset({"RUN", "COPY", "ADD"})
 
@@ -38,13 +33,15 @@ class Flag:
 class Heredoc:
     """A here-document: ``content`` as written, up to its last newline.
 
-    ``expand`` is false where any part of the name was quoted; ``strip_tabs`` is the dash of ``<<-``.
+    ``expand`` is false where any part of the name was quoted; ``strip_tabs`` is the dash of ``<<-``. ``line`` is
+    that of the body's first line in the file.
     """
 
     name: str
     content: str
     expand: bool
     strip_tabs: bool
+    line: int = 0
 
     @property
     def text(self) -> str:
@@ -57,7 +54,6 @@ class RawInstruction:
     """One instruction: ``keyword`` in upper case, its flags, and the rest of the joined line as ``arguments``.
 
     ``original`` is the text as it stands in the file, ``end_line`` its last line (heredocs included).
-    ``marks`` says where the pieces of ``arguments`` come from: (offset, line, column), sorted.
     """
 
     keyword: str
@@ -67,28 +63,24 @@ class RawInstruction:
     where: Location
     end_line: int
     original: str
-    marks: tuple[tuple[int, int, int], ...] = ()
+    places: Places
 
     def locate(self, offset: int) -> Location:
         """Return the place in the file of the character at ``offset`` in ``arguments``."""
-        index = bisect_right(self.marks, (offset, 1 << 60, 0)) - 1
-        if index < 0:
-            return self.where
-        start, line, column = self.marks[index]
-        return Location(self.where.file, line, column + offset - start)
+        return self.places.at(offset)
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A parsed file: its directives (``syntax``, ``escape``, ``check``) and its instructions, in order."""
+    """A parsed file: its directives and its instructions, in order."""
 
-    directives: Mapping[str, str]
+    directives: Directives
     instructions: tuple[RawInstruction, ...]
 
     @property
     def escape(self) -> str:
-        """The escape character: a backslash unless the directive says a backtick."""
-        return self.directives.get("escape", "\\")
+        """The escape character."""
+        return self.directives.escape
 
 
 def parse(text: str, file: str) -> Script:
@@ -97,31 +89,11 @@ def parse(text: str, file: str) -> Script:
     ``file`` is the name that locations carry. Lines end with LF or CR LF; a byte-order mark is dropped.
     """
     lines = text.removeprefix("\ufeff").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if (found := _NOT_TEXT.search(line)) is not None:
-            where = Location(file, number, found.start() + 1)
-            raise DockerfileError("not text: a NUL character, or bytes that are not UTF-8", where=where)
-    directives = _directives(lines, file)
-    reader = _Reader(lines, file, directives.get("escape", "\\"))
-    instructions = reader.instructions()
+    directives = read_directives(lines, file)
+    instructions = _Reader(lines, file, directives.escape).instructions()
     if not instructions:
         raise DockerfileError("the file has no instructions", where=Location(file, 1), hint="begin with FROM")
     return Script(directives, tuple(instructions))
-
-
-def _directives(lines: list[str], file: str) -> dict[str, str]:
-    """Read ``# key=value`` lines at the very top; the first line that is none ends them."""
-    found: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        match = _DIRECTIVE.fullmatch(line.strip())
-        if match is None or (name := match[1].lower()) not in _DIRECTIVES:
-            break
-        if name in found:
-            raise DockerfileError(f"the directive {name!r} is given twice", where=Location(file, number))
-        if name == "escape" and match[2] not in ("\\", "`"):
-            raise DockerfileError(f"escape={match[2]!r} is neither \\ nor `", where=Location(file, number))
-        found[name] = match[2]
-    return found
 
 
 class _Joined:
@@ -154,37 +126,40 @@ class _Reader:
             stripped = self._lines[self._at].strip()
             if not stripped or stripped.startswith("#"):
                 self._at += 1
-                continue
-            instruction = self._instruction()
-            if instruction is not None:
-                out.append(instruction)
+            else:
+                out.append(self._instruction())
         return out
 
-    def _instruction(self) -> RawInstruction | None:
-        """Read an instruction and its heredocs; None for continuation signs with nothing between them."""
+    def _instruction(self) -> RawInstruction:
+        """Read an instruction and its heredocs."""
         first = self._at
         joined = self._join()
         text = joined.text.rstrip()
         match = _KEYWORD.match(text)
         if match is None:
-            return None
-        keyword = match[0].upper()
-        number, column = joined.marks[0][1:]
-        where = Location(self._file, number, column)
-        locate = _locator(joined, self._file)
-        flags, start = _flags(text, match.end(), locate)
+            where = Location(self._file, first + 1)
+            raise DockerfileError("no instruction follows the continuation", where=where, hint="leave the line out")
+        places = Places(self._file, tuple(joined.marks))
+        where = places.at(0)
+        flags, start = _flags(text, match.end(), places)
         arguments = text[start:]
         heredocs: tuple[Heredoc, ...] = ()
-        last = self._at
-        if _takes_heredocs(keyword, arguments):
+        if _takes_heredocs(match[0].upper(), arguments):
             heredocs = self._heredocs(arguments, where)
-            last = self._at
-        marks = tuple(
-            (max(offset - start, 0), line, column + max(start - offset, 0)) for offset, line, column in joined.marks
+        original = "\n".join(line.rstrip("\r") for line in self._lines[first : self._at])
+        return RawInstruction(
+            match[0].upper(), flags, arguments, heredocs, where, self._at, original, places.since(start)
         )
-        kept = tuple(mark for i, mark in enumerate(marks) if i + 1 == len(marks) or marks[i + 1][0] > 0)
-        original = "\n".join(line.rstrip("\r") for line in self._lines[first:last])
-        return RawInstruction(keyword, flags, arguments, heredocs, where, last, original, kept)
+
+    def _next(self) -> str:
+        """Return the next line, which counts from here on as read; DockerfileError where it is not text."""
+        line = self._lines[self._at]
+        self._at += 1
+        if (found := _NOT_TEXT.search(line)) is not None:
+            where = Location(self._file, self._at, found.start() + 1)
+            message = "not text: a NUL character, or bytes that are not UTF-8"
+            raise DockerfileError(message, where=where, hint="save the file as UTF-8")
+        return line
 
     def _join(self) -> _Joined:
         """Join the lines that continuations connect; comments and blank lines between them vanish."""
@@ -192,14 +167,14 @@ class _Reader:
         first = self._at
         more = True
         while more and self._at < len(self._lines):
-            line = self._lines[self._at].rstrip("\r")
-            self._at += 1
-            stripped = line.lstrip()
-            if self._at > first + 1 and (not stripped or stripped.startswith("#")):
+            stripped = self._lines[self._at].strip()
+            if self._at > first and (not stripped or stripped.startswith("#")):
+                self._at += 1
                 continue
+            line = self._next().rstrip("\r")
             column = 1
             if not joined.marks:
-                column, line = len(line) - len(stripped) + 1, stripped
+                column, line = len(line) - len(line.lstrip()) + 1, line.lstrip()
             more = (match := self._continuation.search(line)) is not None
             piece = line[: match.start()] if match else line
             if joined.marks or piece.strip():
@@ -209,12 +184,13 @@ class _Reader:
     def _heredocs(self, arguments: str, where: Location) -> tuple[Heredoc, ...]:
         """Read the bodies of the heredocs that the line names, in their order."""
         out: list[Heredoc] = []
-        for word in _shell_words(arguments):
+        for word in _shell_words(arguments, where):
             found = heredoc_of(word, where)
             if found is None:
                 continue
             name, expand, strip_tabs = found
             body: list[str] = []
+            line = self._at + 1
             while True:
                 if self._at >= len(self._lines):
                     raise DockerfileError(
@@ -222,21 +198,15 @@ class _Reader:
                         where=where,
                         hint=f"end it with a line that is {name} alone",
                     )
-                line = self._lines[self._at]
-                self._at += 1
-                if (line.lstrip("\t") if strip_tabs else line).rstrip("\r") == name:
+                text = self._next()
+                if (text.lstrip("\t") if strip_tabs else text).rstrip("\r") == name:
                     break
-                body.append(line + "\n")
-            out.append(Heredoc(name, "".join(body), expand, strip_tabs))
+                body.append(text + "\n")
+            out.append(Heredoc(name, "".join(body), expand, strip_tabs, line))
         return tuple(out)
 
 
-def _locator(joined: _Joined, file: str) -> RawInstruction:
-    """Return a stand-in that only locates, for errors and flags before the instruction exists."""
-    return RawInstruction("", (), "", (), Location(file, joined.marks[0][1]), 0, "", tuple(joined.marks))
-
-
-def _flags(text: str, at: int, locate: RawInstruction) -> tuple[tuple[Flag, ...], int]:
+def _flags(text: str, at: int, places: Places) -> tuple[tuple[Flag, ...], int]:
     """Read ``--name[=value]`` words from ``at``; return them and where the arguments begin.
 
     Quotes and backslashes work inside a flag; ``--`` alone ends them.
@@ -268,7 +238,7 @@ def _flags(text: str, at: int, locate: RawInstruction) -> tuple[tuple[Flag, ...]
                 at += 1
             return tuple(flags), at
         name, equals, value = flag[2:].partition("=")
-        flags.append(Flag(name, value if equals else None, locate.locate(start)))
+        flags.append(Flag(name, value if equals else None, places.at(start)))
 
 
 def _takes_heredocs(keyword: str, arguments: str) -> bool:
@@ -277,26 +247,16 @@ def _takes_heredocs(keyword: str, arguments: str) -> bool:
     return keyword in _WITH_HEREDOCS and "<<" in arguments
 
 
-def _shell_words(text: str) -> list[str]:
-    """Split at blanks outside quotes and escapes, keeping both; an unclosed quote is the shell's business."""
-    words: list[str] = []
-    word = ""
-    quote = ""
-    characters = iter(text)
-    for character in characters:
-        if not quote and character.isspace():
-            if word:
-                words.append(word)
-            word = ""
-            continue
-        word += character
-        if character == "\\" and quote != "'":
-            word += next(characters, "")
-        elif character == quote:
-            quote = ""
-        elif not quote and character in "'\"":
-            quote = character
-    return [*words, word] if word else words
+def _shell_words(text: str, where: Location) -> list[str]:
+    """Split at blanks outside quotes, keeping quotes and escapes; no words where BuildKit cannot lex the line.
+
+    The escape character is a backslash here, whatever the directive says: the line is a shell's.
+    """
+    lexing = Lexing(keep_quotes=True, keep_escapes=True, keep_unset=True)
+    try:
+        return expand_words(text, {}, where=where, lexing=lexing)
+    except DockerfileError:
+        return []
 
 
 def heredoc_of(word: str, where: Location) -> tuple[str, bool, bool] | None:
@@ -304,11 +264,15 @@ def heredoc_of(word: str, where: Location) -> tuple[str, bool, bool] | None:
     match = _HEREDOC.fullmatch(word)
     if match is None:
         return None
-    raw = match[3]
     try:
-        names = expand_words(re.sub(r"\$", r"\\$", raw), {}, where=where)
+        names = expand_words(match[3], {}, where=where, lexing=Lexing(keep_unset=True))
+        quoted = expand_words(match[3], {}, where=where, lexing=Lexing(keep_unset=True, keep_quotes=True))
     except DockerfileError:
         return None  # an unclosed quote: not a name, so not a heredoc
-    if len(names) != 1 or not names[0]:
+    if len(names) != 1 or len(quoted) != 1:
         return None
-    return names[0], names[0] == raw, match[2] == "-"
+    return names[0], _quotes(names[0]) == _quotes(quoted[0]), match[2] == "-"
+
+
+def _quotes(text: str) -> int:
+    return text.count("'") + text.count('"')

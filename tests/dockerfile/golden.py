@@ -22,7 +22,8 @@ def plain(value: object) -> object:
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     if dataclasses.is_dataclass(value):
-        fields = {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        names = [item.name for item in dataclasses.fields(value) if item.name != "places"]
+        fields = {name: plain(getattr(value, name)) for name in names}
         return {name: field for name, field in fields.items() if field not in (None, [], False, 0)}
     return value
 

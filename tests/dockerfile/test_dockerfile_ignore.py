@@ -31,6 +31,9 @@ TABLE = [
     (["!a", "a"], ["a"], []),
     (["."], ["."], []),
     (["../a"], [], ["a"]),
+    (["a/ /"], ["a"], []),
+    ([" / /a"], [], ["a"]),
+    (["/"], [], ["a"]),
 ]
 
 
@@ -59,7 +62,7 @@ def test_an_ignored_folder_is_entered_only_for_what_it_may_hold(lines, folder, e
     assert expected == parse_ignore("\n".join(lines)).may_keep_below(folder)
 
 
-@pytest.mark.parametrize("line", ["!", "[a", "a[b-a]"])
+@pytest.mark.parametrize("line", ["!", "! /", "[a", "a[b-a]"])
 def test_a_line_that_is_no_pattern_is_a_located_error(line):
     """The error names the file and the line."""
     with pytest.raises(DockerfileError) as caught:
