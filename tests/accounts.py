@@ -1,4 +1,4 @@
-"""An ordinary user: no root, no subuid ranges, a home and a copy of the project of its own."""
+"""Ordinary users, with and without subordinate IDs, each with a home and a copy of the project of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 NAME = "repro-test"
+NAME_WITH_RANGES = "repro-test-sub"
+RANGES = (Path("/etc/subuid"), Path("/etc/subgid"))
 _LIBRARIES = (
     "pyyaml",
     "jinja2",
@@ -99,15 +101,38 @@ def make_ordinary() -> Account:
     """Return an ordinary user without subuid ranges; made, with copies that it can read, where we are root."""
     if os.getuid() != 0:
         return caller(Path(tempfile.mkdtemp(prefix="repro-home-")))
-    try:
-        entry = pwd.getpwnam(NAME)
-    except KeyError:
-        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", NAME], check=True, capture_output=True)
-        entry = pwd.getpwnam(NAME)
-    for ranges in (Path("/etc/subuid"), Path("/etc/subgid")):  # useradd hands them out by itself
+    uid, gid = _user(NAME)
+    for ranges in RANGES:  # useradd hands them out by itself
         if ranges.exists():
             lines = ranges.read_text().splitlines(keepends=True)
             ranges.write_text("".join(line for line in lines if not line.startswith(f"{NAME}:")))
+    return _account(NAME, uid, gid)
+
+
+def make_with_ranges() -> Account:
+    """Return an ordinary user with a subordinate range of 65536 IDs; only root can make one."""
+    uid, gid = _user(NAME_WITH_RANGES)
+    for ranges, option in zip(RANGES, ("--add-subuids", "--add-subgids"), strict=True):
+        lines = ranges.read_text().splitlines() if ranges.exists() else []
+        if not any(line.startswith(f"{NAME_WITH_RANGES}:") for line in lines):
+            taken = [int(first) + int(count) for _, first, count in (line.split(":") for line in lines)]
+            first = max([100000, *taken])
+            subprocess.run(["usermod", option, f"{first}-{first + 65535}", NAME_WITH_RANGES], check=True)
+    return _account(NAME_WITH_RANGES, uid, gid)
+
+
+def _user(name: str) -> tuple[int, int]:
+    """Return the uid and gid of the user ``name``, made where there is none."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", name], check=True, capture_output=True)
+        entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
+
+
+def _account(name: str, uid: int, gid: int) -> Account:
+    """Return the user with a fresh home and copies of the project and its libraries that it can read."""
     place = Path(tempfile.mkdtemp(prefix="repro-account-", dir="/var/tmp"))
     os.chmod(place, 0o755)
     code = place / "code"
@@ -122,18 +147,18 @@ def make_ordinary() -> Account:
                 shutil.copyfile(file.locate(), target)
     for folder, _, files in os.walk(code):
         os.chmod(folder, 0o755)
-        for name in files:
-            if not os.path.islink(os.path.join(folder, name)):
-                os.chmod(os.path.join(folder, name), 0o755 if name.endswith(".so") else 0o644)
+        for path in (os.path.join(folder, file) for file in files):
+            if not os.path.islink(path):
+                os.chmod(path, 0o755 if path.endswith(".so") else 0o644)
     home = place / "home"
     home.mkdir()
-    account = Account(NAME, entry.pw_uid, entry.pw_gid, home, "/usr/bin/python3", str(code))
+    account = Account(name, uid, gid, home, "/usr/bin/python3", str(code))
     account.give(home)
     return account
 
 
 def remove(account: Account) -> None:
-    """Remove what `make_ordinary` made beside the user."""
+    """Remove what was made beside the user."""
     from repro.files import remove_tree
 
     remove_tree(account.home.parent if os.getuid() == 0 else account.home)

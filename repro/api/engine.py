@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from repro.data.cache import Downloads
 from repro.data.transports import Transports
 from repro.errors import StoreError
+from repro.events import Notice
 from repro.oci.store import Store
 from repro.runtime.container import Launcher
 from repro.runtime.probe import choose_mode
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from repro.api.host import Host
     from repro.events import Sink
+    from repro.runtime.modes import Choice
     from repro.runtime.spec import Mode
 
 
@@ -28,17 +30,44 @@ class Engine:
         self.host = host
         self.sink = sink
         self._launcher: Launcher | None = None
+        self._entered = False
 
     @cached_property
+    def choice(self) -> Choice:
+        """How containers run here, and why not otherwise; HostError with the remedy where they cannot."""
+        return choose_mode(self.host.uid, self.host.gid, self.host.environ.get("REPRO_MODE", ""))
+
+    @property
     def mode(self) -> Mode:
-        """How a container's root is made here; HostError with the remedy where it cannot be."""
-        return choose_mode(self.host.uid)
+        """How a container's root is made here."""
+        return self.choice.mode
+
+    @property
+    def form(self) -> str:
+        """The form in which layers are kept here."""
+        return self.choice.form
+
+    def enter(self) -> None:
+        """Make this process able to write layers and to start containers; idempotent.
+
+        With subordinate IDs it moves into a user namespace, for good, and must have one thread: so this is called
+        before any thread is started, and only once it is known that something is to be built or run.
+        """
+        if self._entered:
+            return
+        self.choice.begin()
+        self._entered = True
+        if self.choice.surprising:
+            text = f"containers run with a single ID, whose images differ from other runs' here: {self.choice.why}"
+            self.sink(Notice("warning", text))
+        if "store" in self.__dict__:
+            self.store.sweep()  # now with the right to remove what others of these IDs left
 
     @cached_property
     def store(self) -> Store:
-        """The caller's store, for layers as this mode keeps them."""
+        """The caller's store, for layers as this mode keeps them; what they hold is for a process that did `enter`."""
         try:
-            store = Store(self.host.store_root, self.mode.value)
+            store = Store(self.host.store_root, self.form)
         except OSError as error:
             raise StoreError(
                 f"the store {self.host.store_root} cannot be used",
@@ -59,7 +88,8 @@ class Engine:
         return Downloads(self.host.cache_root, self.transports)
 
     def launcher(self) -> Launcher:
-        """Return the one launcher, started when first asked for."""
+        """Return the one launcher, made when first asked for; `enter` comes first."""
+        self.enter()
         if self._launcher is None:
             self._launcher = Launcher(self.mode)
         return self._launcher

@@ -23,7 +23,10 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Where and for whom repro works. ``memory`` in bytes, ``name`` the host name."""
+    """Where and for whom repro works. ``memory`` in bytes, ``name`` the host name.
+
+    ``uid`` and ``gid`` are the caller's: those of this process before it enters a user namespace of its own.
+    """
 
     environ: Mapping[str, str]
     cwd: Path
@@ -31,6 +34,7 @@ class Host:
     name: str
     user: str
     uid: int
+    gid: int
     cpus: int
     memory: int
 
@@ -48,6 +52,7 @@ class Host:
             name=platform.node(),
             user=_user_name(),
             uid=os.getuid(),
+            gid=os.getgid(),
             cpus=len(os.sched_getaffinity(0)),
             memory=_memory(),
         )

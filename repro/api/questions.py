@@ -104,7 +104,7 @@ def doctor(host: Host) -> HostReport:
     place = host.store_root
     while not place.is_dir():
         place = place.parent
-    report = probe(host.uid, place)
+    report = probe(host.uid, host.gid, place, host.environ.get("REPRO_MODE", ""))
     free = shutil.disk_usage(place).free
     store = Check("store", ok=True, detail=f"{host.store_root}, {free / 1e9:.1f} GB free on its disk")
     return replace(report, checks=(*report.checks, store, _archive_check(host)))

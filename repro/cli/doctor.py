@@ -24,8 +24,8 @@ def run(options: argparse.Namespace) -> int:
         return 0 if report.usable else 125
     width = max(len(check.name) for check in report.checks)
     for check in report.checks:
-        print(f"{'ok' if check.ok else 'NO':3} {check.name:{width}}  {check.detail}")
+        print(f"{'ok' if check.ok else 'NO' if check.needed else '--':3} {check.name:{width}}  {check.detail}")
         if not check.ok and check.remedy:
-            print(f"    {'':{width}}  fix: {check.remedy}")
+            print(f"    {'':{width}}  {'fix' if check.needed else 'better'}: {check.remedy}")
     print(f"containers: {report.summary}")
     return 0 if report.usable else 125

@@ -10,7 +10,7 @@ folder that this unpacking made itself, and no entry ever replaces another. Refu
 - character devices 0:0, which would be whiteouts, and whiteouts of nothing;
 - more entries or bytes than the limits allow.
 
-In form ``one`` device nodes cannot be made: they are left out. Attributes other than ``user.*`` and file
+Without real root device nodes cannot be made: they are left out. Attributes other than ``user.*`` and file
 capabilities are left out in every form, as are overlay's and our own. `repro.oci.store` notices by measuring
 again that such a layer cannot be written back from its folder, and keeps the tar.
 """
@@ -254,27 +254,35 @@ class _Unpacking:
         if not entry.target:
             raise DataError(f"{entry.shown}: a symbolic link to nothing")
         os.symlink(entry.target, name, dir_fd=parent)
-        if self._form == inode.REAL and (entry.uid, entry.gid) != (0, 0):
+        if self._form != inode.ONE and (entry.uid, entry.gid) != (0, 0):
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
 
     def _node(self, entry: TarEntry, name: bytes, parent: int) -> None:
-        """Make a FIFO or, as root, a device."""
+        """Make a FIFO or, as real root, a device."""
         if entry.kind == tar.FIFO:
             os.mkfifo(name, 0o600, dir_fd=parent)
         else:
             device = os.makedev(entry.major, entry.minor)
             if entry.kind == tar.CHAR and device == 0:
                 raise DataError(f"{entry.shown}: a character device 0:0, which would be a whiteout")
-            if self._form == inode.ONE:
+            kind = stat.S_IFCHR if entry.kind == tar.CHAR else stat.S_IFBLK
+            if self._form == inode.ONE or not _make_device(name, 0o600 | kind, device, parent):
                 log.info("%s: a device node, left out", entry.shown)
                 return
-            kind = stat.S_IFCHR if entry.kind == tar.CHAR else stat.S_IFBLK
-            os.mknod(name, 0o600 | kind, device, dir_fd=parent)
-        if self._form == inode.REAL:
+        if self._form != inode.ONE:
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         os.chmod(name, entry.mode, dir_fd=parent)  # made just now, in a folder of ours: no link
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent)
+
+
+def _make_device(name: bytes, mode: int, device: int, parent: int) -> bool:
+    """Make a device node; false in a user namespace, where the kernel makes none whoever asks."""
+    try:
+        os.mknod(name, mode, device, dir_fd=parent)
+    except PermissionError:
+        return False
+    return True
 
 
 def _checked(entry: TarEntry) -> bytes:

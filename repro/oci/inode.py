@@ -1,10 +1,13 @@
 """What an inode of a layer folder says beyond stat(2): wished owner, attributes, overlay marks.
 
 On disk a layer is an overlay upper: a whiteout is a character device 0:0, an opaque folder carries the
-attribute ``user.overlay.opaque`` = ``y``. In form ``one`` the caller owns every inode, and what only root
-could set is kept in attributes of our own: ``user.repro.owner`` = ``uid:gid`` (absent: 0:0) and
-``user.repro.capability``. Symbolic links and special files carry no ``user.`` attributes, so in form ``one``
-their owner is 0:0.
+attribute ``user.overlay.opaque`` = ``y``. Who owns it depends on the *form* that the layer is kept in:
+
+- ``one``: the caller owns every inode, and what only root could set is kept in attributes of our own:
+  ``user.repro.owner`` = ``uid:gid`` (absent: 0:0) and ``user.repro.capability``. Symbolic links and special files
+  carry no ``user.`` attributes, so their owner is 0:0.
+- any other (``real``, and ``sub-…`` for a user namespace with subordinate IDs): the owner of the inode, as a process
+  sees it that has the same IDs. Everything here then works as for root.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from repro.errors import DataError, HostError
 Target: TypeAlias = int | str | bytes | Path  # an open descriptor, or a path that is never followed
 
 REAL: Final = "real"
-ONE: Final = "one"
+ONE: Final = "one"  # the one form without owners: compare with this, never with REAL
 
 OWNER: Final = "user.repro.owner"
 OPAQUE: Final = "user.overlay.opaque"
@@ -56,12 +59,12 @@ def mark_opaque(target: Target) -> None:
 
 
 def set_owner(target: Target, uid: int, gid: int, form: str) -> None:
-    """Give an inode of a layer folder its wished owner: chown in form ``real``, an attribute in form ``one``.
+    """Give an inode of a layer folder its wished owner: by an attribute in form ``one``, else by chown.
 
     A path is not followed. A real chown clears set-id bits and file capabilities: set the mode afterwards. In
     form ``one`` links and special files keep 0:0.
     """
-    if form == REAL:
+    if form != ONE:
         os.chown(target, uid, gid, follow_symlinks=isinstance(target, int))
         return
     if uid == 0 and gid == 0:
@@ -73,7 +76,7 @@ def set_owner(target: Target, uid: int, gid: int, form: str) -> None:
 
 def get_owner(target: Target, status: os.stat_result, form: str) -> tuple[int, int]:
     """Return the wished owner (uid, gid) of an inode whose lstat is ``status``; a path is not followed."""
-    if form == REAL:
+    if form != ONE:
         return status.st_uid, status.st_gid
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         return 0, 0

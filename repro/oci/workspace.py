@@ -56,11 +56,15 @@ class Workspaces:
             os.close(descriptor)
 
     def sweep(self) -> None:
-        """Remove what dead processes left. What is in use stays, also this process's own."""
+        """Remove what dead processes left. What is in use stays, also this process's own.
+
+        So does what a process with other IDs left (`repro.runtime.entering`), for the next one that has them.
+        """
         with locked(self._root / _GATE):
             left = [path for path in self._root.iterdir() if path.name != _GATE and _unlocked(path)]
         for path in left:
-            remove_tree(path)
+            with contextlib.suppress(PermissionError):
+                remove_tree(path)
 
 
 def _unlocked(path: Path) -> bool:

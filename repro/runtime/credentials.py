@@ -47,7 +47,8 @@ def become(order: Order, program: bytes | None) -> None:
     bound(BUILD if build else 0)
     if not order["single"]:  # in a single-ID namespace the map itself makes us the user, and groups are fixed
         uid, gid = order["user"]
-        os.setgroups(order["groups"])
+        if order["groups"] is not None:
+            os.setgroups(order["groups"])
         os.setresgid(gid, gid, gid)
         syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
         os.setresuid(uid, uid, uid)

@@ -53,7 +53,7 @@ def order(spec: ContainerSpec, mode: Mode) -> Order:
         "env": {**trust, **spec.env},
         "cwd": spec.cwd,
         "user": spec.user,
-        "groups": list(spec.groups),
+        "groups": _groups(spec, mode),
         "tmpfs": [(tmpfs.target, tmpfs.size, tmpfs.mode) for tmpfs in spec.tmpfs],
         "files": {target: text for target, text in files.items() if target not in asked},
         "binds": certificates + binds,
@@ -63,6 +63,16 @@ def order(spec: ContainerSpec, mode: Mode) -> Order:
         "fake_owners": mode is Mode.ONE or spec.fake_owners or spec.privileges is Privileges.STEP,
         "umask": spec.umask,
     }
+
+
+def _groups(spec: ContainerSpec, mode: Mode) -> list[int] | None:
+    """Return the supplementary groups that the command gets, None for the caller's.
+
+    Without real root, a step keeps the caller's: inputs that only a group may read could not be read otherwise. A
+    build never does, lest their numbers get into an image.
+    """
+    kept = mode is Mode.SUB and spec.privileges is Privileges.STEP and not spec.groups
+    return None if kept else list(spec.groups)
 
 
 def _text(path: str) -> str:

@@ -7,28 +7,33 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from repro.errors import HostError
 from repro.files import remove_tree
 from repro.process import run
-from repro.runtime import seccomp
+from repro.runtime import seccomp, settings
+from repro.runtime.modes import Choice, choose
 from repro.runtime.spec import Mode
 
 _TRIAL = os.fspath(Path(__file__).with_name("trial.py"))
-_SYS_ADMIN = 1 << 21
 _UNKNOWN_ERRNO = 255
+_PARTS = ("namespaces", "overlay", "proc")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; ``remedy`` is for the host's administrator, empty where nothing is to be done."""
+    """One thing looked at; ``remedy`` is for the host's administrator, empty where nothing is to be done.
+
+    Without what is not ``needed`` containers run all the same, in a lesser way.
+    """
 
     name: str
     ok: bool
     detail: str
     remedy: str = ""
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,74 +54,98 @@ class HostReport:
         match self.mode:
             case Mode.REAL:
                 return "as real root"
+            case Mode.SUB:
+                return "in a user namespace with subordinate IDs; images are the same as root's"
             case Mode.ONE:
-                return "in user namespaces with a single ID"
+                return "in user namespaces with a single ID; owners in images differ from root's"
             case None:
                 return "cannot run here"
 
 
-def choose_mode(uid: int) -> Mode:
-    """Return how a process of ``uid`` can run containers here; HostError with the remedy when it cannot.
+def choose_mode(uid: int, gid: int, wanted: str = "") -> Choice:
+    """Return how a process of ``uid`` and ``gid`` can run containers here; HostError with the remedy when it cannot.
 
-    Quick: a trial (some 40 ms) is made only where a setting makes user namespaces doubtful.
+    As `repro.runtime.modes.choose`; a trial (some 40 ms) is made only where a setting makes user namespaces doubtful.
     """
-    if uid == 0 and _has_sys_admin() and not _single_id():
-        return Mode.REAL
-    if seccomp.known(os.uname().machine) and not _doubts():
-        return Mode.ONE
-    report = probe(uid)
-    if report.mode is not None:
-        return report.mode
-    wrong = next(check for check in report.checks if not check.ok)
+    choice = choose(uid, gid, wanted)
+    if choice.mode is Mode.REAL or not settings.doubts():
+        return choice
+    tried = _try(choice, None)
+    if tried.works(choice.mode):
+        return choice
+    if not wanted and tried.works(Mode.ONE):
+        return replace(choose(uid, gid, "one"), why="user namespaces with subordinate IDs are refused here")
+    wrong = next(check for check in _checks(uid, choice, tried) if check.needed and not check.ok)
     raise HostError(f"containers cannot run here: {wrong.name}", why=wrong.detail, hint=wrong.remedy or None)
 
 
-def probe(uid: int, folder: Path | None = None) -> HostReport:
-    """Return what works on this host for a process of ``uid``.
+def probe(uid: int, gid: int, folder: Path | None = None, wanted: str = "") -> HostReport:
+    """Return what works on this host for a process of ``uid`` and ``gid``.
 
     Args:
         uid: the caller's.
+        gid: the caller's.
         folder: where the overlay is tried, on the file system that will hold the layers; default: a temporary
             folder.
+        wanted: as in `repro.runtime.modes.choose`.
     """
-    machine = os.uname().machine
-    if not seccomp.known(machine):
+    if not seccomp.known(os.uname().machine):
         remedy = "use a machine with x86_64 or aarch64"
-        return HostReport((Check("architecture", ok=False, detail=machine, remedy=remedy),), None)
+        return HostReport((Check("architecture", ok=False, detail=os.uname().machine, remedy=remedy),), None)
+    choice = choose(uid, gid, wanted)
+    tried = _try(choice, folder)
+    mode: Mode | None = choice.mode
+    if not tried.works(choice.mode):
+        mode = Mode.ONE if tried.works(Mode.ONE) and not wanted else None
+    return HostReport(tuple(_checks(uid, choice, tried)), mode)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """The errno of each trial (0: it worked), by mode and part, as ``one overlay``."""
+
+    results: dict[str, int]
+
+    def of(self, mode: Mode, part: str) -> int:
+        return self.results.get(f"{mode.value} {part}", _UNKNOWN_ERRNO)
+
+    def works(self, mode: Mode) -> bool:
+        own = all(self.of(mode, part) == 0 for part in _PARTS)
+        return own and (mode is Mode.REAL or self.results["seccomp"] == 0)
+
+
+def _try(choice: Choice, folder: Path | None) -> _Tried:
+    """Try the mode chosen and, as the way out, a single ID."""
     place = Path(tempfile.mkdtemp(prefix="repro-probe-", dir=folder))
+    identities = json.dumps(None if choice.identities is None else asdict(choice.identities))
+    modes = dict.fromkeys((choice.mode.value, Mode.ONE.value))
     try:
-        output = run([os.path.realpath(sys.executable), "-I", "-S", _TRIAL, os.fspath(place)])
+        output = run([os.path.realpath(sys.executable), "-I", "-S", _TRIAL, os.fspath(place), identities, *modes])
     finally:
         remove_tree(place)
-    results: dict[str, int] = json.loads(output)
-    tried = all(results.get(f"real {part}") == 0 for part in ("namespaces", "overlay", "proc"))
-    real = uid == 0 and tried and not _single_id()
-    parts = ("one namespaces", "one overlay", "one proc", "seccomp")
-    one = all(results[part] == 0 for part in parts)
-    mode = Mode.REAL if real else Mode.ONE if one else None
-    return HostReport(tuple(_checks(uid, results, real=real)), mode)
+    return _Tried(json.loads(output))
 
 
-def _checks(uid: int, results: dict[str, int], *, real: bool) -> list[Check]:
-    kind = "real" if real else "one"
+def _checks(uid: int, choice: Choice, tried: _Tried) -> list[Check]:
+    mode = choice.mode if tried.works(choice.mode) else Mode.ONE if tried.works(Mode.ONE) else choice.mode
     checks = [Check("architecture", ok=True, detail=f"{os.uname().machine}, Linux {os.uname().release}")]
     if uid == 0:
-        detail = "may make namespaces and mounts" if real else "root without the right to make namespaces or mounts"
-        if _single_id():
-            detail = "of a user namespace that has no ID but root's"
+        real = mode is Mode.REAL
+        detail = "may make namespaces and mounts" if real else choice.why or "not made use of"
         checks.append(Check("root", ok=True, detail=detail))
-    if not real:
-        checks.append(_tried("user namespaces", results["one namespaces"], "may be made", _user_remedy()))
-    checks += [
-        _tried("overlay", results[f"{kind} overlay"], "mounts, with whiteouts and user xattrs", _OVERLAY),
-        _tried("proc", results[f"{kind} proc"], "a new one may be mounted", _PROC),
-        _tried("network namespaces", results[f"{kind} network"], "may be made", _NETWORK),
-        _tried("seccomp", results["seccomp"], "filters load", "use a kernel with CONFIG_SECCOMP_FILTER"),
+    if mode is not Mode.REAL:
+        made = tried.of(mode, "namespaces")
+        checks.append(_tried("user namespaces", made, "may be made", _user_remedy()))
+    if uid != 0:
+        checks.append(_subordinate(choice, tried))
+    return [
+        *checks,
+        _tried("overlay", tried.of(mode, "overlay"), "mounts, with whiteouts and user xattrs", _OVERLAY),
+        _tried("proc", tried.of(mode, "proc"), "a new one may be mounted", _PROC),
+        _tried("network namespaces", tried.of(mode, "network"), "may be made", _NETWORK),
+        _tried("seccomp", tried.results["seccomp"], "filters load", "use a kernel with CONFIG_SECCOMP_FILTER"),
         Check("cgroups", ok=True, detail=_cgroups()),
     ]
-    if uid != 0:
-        checks.append(Check("subordinate IDs", ok=True, detail=_subordinate(uid)))
-    return checks
 
 
 _OVERLAY = (
@@ -136,62 +165,27 @@ def _tried(name: str, number: int, works: str, remedy: str) -> Check:
     return Check(name, ok=False, detail=reason, remedy=remedy)
 
 
+def _subordinate(choice: Choice, tried: _Tried) -> Check:
+    """Return whether the caller has subordinate IDs, and what to ask for where not."""
+    name = "subordinate IDs"
+    if choice.identities is None:
+        return Check(name, ok=False, detail=choice.why, remedy=choice.fix, needed=False)
+    if not tried.works(choice.mode):
+        detail, remedy = "there is a range, but the store's file system, or this host, refuses its use", ""
+        return Check(name, ok=False, detail=detail, remedy=remedy, needed=False)
+    spans = {kind: spans[1] for kind, spans in (("uid", choice.identities.uids), ("gid", choice.identities.gids))}
+    told = [f"{kind}s {span.outside} to {span.outside + span.count - 1}" for kind, span in spans.items()]
+    return Check(name, ok=True, detail=", ".join(told))
+
+
 def _user_remedy() -> str:
     """Return what makes user namespaces usable, for the obstacle that this host shows."""
-    doubts = _doubts()
+    doubts = settings.doubts()
     if doubts:
         return doubts[0]
-    if _status_field("Seccomp") not in {None, "0"}:
+    if settings.status_field("Seccomp") not in {None, "0"}:
         return "a seccomp filter is on this process (an outer container?): allow unshare, clone and mount in it"
     return "ask the administrator to allow unprivileged user namespaces"
-
-
-def _doubts() -> list[str]:
-    """Return the remedies for the settings that forbid, or may forbid, user namespaces here."""
-    remedies = []
-    if _setting("kernel/unprivileged_userns_clone") == "0":  # Debian's and Arch's patch
-        remedies.append("sysctl -w kernel.unprivileged_userns_clone=1 (and in /etc/sysctl.d/ to keep it)")
-    if _setting("user/max_user_namespaces") == "0":
-        remedies.append("sysctl -w user.max_user_namespaces=15000 (and in /etc/sysctl.d/ to keep it)")
-    if _setting("kernel/apparmor_restrict_unprivileged_userns") == "1":  # Ubuntu since 23.10
-        program = os.path.realpath(sys.executable)
-        remedies.append(
-            "allow them for this program by an AppArmor profile: write\n"
-            f"         abi <abi/4.0>,\n         profile repro {program} flags=(unconfined) {{ userns, }}\n"
-            "       to /etc/apparmor.d/repro and run: apparmor_parser -r /etc/apparmor.d/repro\n"
-            "       (or, for everybody: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)"
-        )
-    if _setting("user/max_user_namespaces") is None:
-        remedies.append("use a kernel with CONFIG_USER_NS")
-    return remedies
-
-
-def _setting(name: str) -> str | None:
-    try:
-        return Path("/proc/sys", name).read_text().strip()
-    except OSError:
-        return None
-
-
-def _status_field(name: str) -> str | None:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return value.strip()
-    return None
-
-
-def _has_sys_admin() -> bool:
-    return bool(int(_status_field("CapEff") or "0", 16) & _SYS_ADMIN)
-
-
-def _single_id() -> bool:
-    """Return whether this process is in a user namespace that maps one ID alone, as `unshare -r` makes it.
-
-    Its root cannot give a file to anybody else (user_namespaces(7)).
-    """
-    ranges = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
-    return sum(int(count) for _, _, count in ranges) == 1
 
 
 def _cgroups() -> str:
@@ -200,19 +194,3 @@ def _cgroups() -> str:
     if Path("/sys/fs/cgroup/memory").exists():
         return "version 1"
     return "not mounted"
-
-
-def _subordinate(uid: int) -> str:
-    """Return whether /etc/subuid has a range for ``uid``; nothing here needs one yet."""
-    import pwd  # noqa: PLC0415 - may ask the network for the name
-
-    try:
-        names = {str(uid), pwd.getpwuid(uid).pw_name}
-    except KeyError:
-        names = {str(uid)}
-    try:
-        lines = Path("/etc/subuid").read_text().splitlines()
-    except OSError:
-        lines = []
-    ranges = [line for line in lines if line.partition(":")[0] in names]
-    return f"{len(ranges)} range(s) in /etc/subuid; not needed" if ranges else "none in /etc/subuid; not needed"

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 
 class Mode(Enum):
-    """How a container's root is made; also the *form* in which unpacked layers are kept for it."""
+    """How a container's root is made."""
 
     REAL = "real"  # the caller is root
+    SUB = "sub"  # this process is in a user namespace with the caller's subordinate IDs (`repro.runtime.entering`)
     ONE = "one"  # a user namespace that maps the caller's one ID; ownership changes are reported as done
+
+    @property
+    def identity(self) -> str:
+        """The name under which locks keep image IDs: modes that give the same IDs have the same."""
+        return Mode.ONE.value if self is Mode.ONE else Mode.REAL.value
 
 
 class Network(Enum):
@@ -63,7 +69,7 @@ class ContainerSpec:
         env: the whole environment; nothing comes in from the host.
         cwd: absolute container path; must exist in the merged root, is made (mode 755) where it does not.
         user: numeric uid and gid inside.
-        groups: supplementary group ids inside.
+        groups: supplementary group ids inside; a step without any keeps those of a caller who is not root.
         binds, tmpfs: extra mounts, in this order: all tmpfs, then binds in the order given.
         network, privileges: see their types.
         hostname: the UTS name inside.

@@ -98,6 +98,11 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(ctypes.c_int(flags)))
 
 
+def setns(descriptor: int, kind: int) -> None:
+    """Move this process into the namespace of ``kind`` (CLONE_NEW…) that ``descriptor`` stands for (setns(2))."""
+    _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)))
+
+
 def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str | None = None) -> None:
     """Attach a file system or folder to ``target``, which an OSError names (mount(2))."""
     _check(

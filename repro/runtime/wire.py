@@ -32,7 +32,7 @@ class Order(TypedDict):
     env: dict[str, str]
     cwd: str
     user: tuple[int, int]
-    groups: list[int]
+    groups: list[int] | None  # None: the caller's own
     tmpfs: list[tuple[str, int | None, int]]  # target, size in bytes, mode
     files: dict[str, str]  # target -> text: small writable files that never enter the upper folder
     binds: list[tuple[str, str, bool]]  # source, target, read-only

@@ -41,14 +41,13 @@ def _declare(folder, environment):
 
 
 def _build(folder):
-    return api.build(_host(folder), None, environments=(), no_cache=False, sink=ignore)
+    return api.build(_host(folder), None, environments=(), sink=ignore)
 
 
 def _on_an_image(folder):
     """Declare an environment on an image of the store, and build both."""
     (folder.parent / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
-    options = {"file": None, "target": None, "args": {}, "labels": {}, "no_cache": False, "network": "none"}
-    api.build_image(_host(folder), "..", tags=("own:1",), sink=ignore, **options)
+    api.build_image(_host(folder), api.BuildRequest("..", tags=("own:1",)), sink=ignore)
     _declare(folder, '{base: "own:1", env: {A: "1"}}')
     return _build(folder)
 

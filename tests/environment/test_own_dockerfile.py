@@ -37,7 +37,7 @@ def _host(folder):
 
 def _build(folder):
     """Return the image ID and the tag of the environment."""
-    (built,) = api.build(_host(folder), None, environments=(), no_cache=False, sink=ignore)
+    (built,) = api.build(_host(folder), None, environments=(), sink=ignore)
     return built.image_id, built.tag
 
 

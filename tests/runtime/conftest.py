@@ -130,7 +130,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def launcher():
     """The launcher for whoever runs the tests."""
-    launcher = Launcher(choose_mode(os.getuid()))
+    launcher = Launcher(choose_mode(os.getuid(), os.getgid()).mode)
     yield launcher
     launcher.close()
 

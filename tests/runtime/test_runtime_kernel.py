@@ -27,7 +27,7 @@ syscalls.load_seccomp(b"".join(code))
 place = Path(sys.argv[3])
 for name in ("upper", "work"):
     (place / name).mkdir()
-launcher = Launcher(choose_mode(os.getuid()))
+launcher = Launcher(choose_mode(os.getuid(), os.getgid()).mode)
 script = "touch /in/x; touch /in/shm/x; ls -d /in/shm; ls /proc/self/fd | while read n; do printf '%s ' $n; done"
 spec = ContainerSpec(
     lowers=(Path(sys.argv[2]),), upper=place / "upper", work=place / "work", argv=("sh", "-c", script),

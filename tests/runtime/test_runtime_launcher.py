@@ -28,7 +28,7 @@ from repro.runtime.probe import choose_mode
 from repro.runtime.spec import ContainerSpec, Privileges
 STUBBORN = """trap '' TERM INT HUP; setsid bash -c 'while :; do sleep 1; done' "$0" & echo ready; wait"""
 place = Path(sys.argv[2])
-launcher = Launcher(choose_mode(os.getuid()))
+launcher = Launcher(choose_mode(os.getuid(), os.getgid()).mode)
 for number in range(3):
     for name in ("upper", "work"):
         (place / str(number) / name).mkdir(parents=True)
@@ -99,7 +99,7 @@ from pathlib import Path
 from repro.runtime.container import Launcher
 from repro.runtime.probe import choose_mode
 from repro.runtime.spec import ContainerSpec
-launcher = Launcher(choose_mode(os.getuid()))
+launcher = Launcher(choose_mode(os.getuid(), os.getgid()).mode)
 null = os.open("/dev/null", os.O_RDWR)
 def start_many(thread):
     for number in range(10**6):

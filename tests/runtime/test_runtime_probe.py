@@ -23,10 +23,10 @@ namespaces.map_one((0, 0), ids)
 with open("/proc/sys/user/max_user_namespaces", "w") as setting:
     setting.write("0")
 syscalls.capset(effective=0, permitted=0, inheritable=0)
-report = probe(1000)
+report = probe(1000, 1000)
 print(report.usable, [check.name for check in report.checks if not check.ok])
 try:
-    choose_mode(1000)
+    choose_mode(1000, 1000)
 except HostError as error:
     print(error)
 """
@@ -34,13 +34,13 @@ except HostError as error:
 
 def test_mode_fits_the_caller():
     """Root runs as real root; anybody else in a user namespace."""
-    assert (Mode.REAL if os.getuid() == 0 else Mode.ONE) == choose_mode(os.getuid())
+    assert (Mode.REAL if os.getuid() == 0 else Mode.ONE) == choose_mode(os.getuid(), os.getgid()).mode
 
 
 def test_report_agrees_with_the_choice(tmp_path):
     """The trials say the same as the quick choice, for every part, and leave nothing behind."""
-    report = probe(os.getuid(), tmp_path)
-    assert choose_mode(os.getuid()) == report.mode
+    report = probe(os.getuid(), os.getgid(), tmp_path)
+    assert choose_mode(os.getuid(), os.getgid()).mode == report.mode
     assert [] == [check for check in report.checks if not check.ok]
     assert {"architecture", "overlay", "proc", "network namespaces", "seccomp", "cgroups"} <= {
         c.name for c in report.checks
@@ -62,7 +62,7 @@ def test_forbidden_user_namespaces_are_found_and_explained():
 def test_root_of_one_id_is_no_real_root():
     """In `unshare -r` the caller is called root but can give no file away: containers run with a single ID there."""
     told = f"import sys; sys.path.insert(0, {str(TREE)!r})\n"
-    told += "from repro.runtime.probe import choose_mode, probe\nprint(choose_mode(0).value, probe(0).mode.value)"
+    told += "from repro.runtime.probe import choose_mode, probe\nprint(choose_mode(0, 0).mode.value, probe(0, 0).mode.value)"
     done = subprocess.run(
         ["unshare", "--map-root-user", sys.executable, "-c", told], capture_output=True, text=True, check=False
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from repro.environment.resolvers.deb import inside
 from repro.errors import DataError
 from repro.oci import tar
-from repro.oci.inode import REAL, set_owner
+from repro.oci.inode import ONE, set_owner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ class Tree:
                 self._add_file(parent, last, member)
             case tar.SYMLINK:
                 os.symlink(member.target, last, dir_fd=parent)
-                if self.form == REAL and (member.uid or member.gid):
+                if self.form != ONE and (member.uid or member.gid):
                     os.chown(last, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
                 os.utime(last, ns=(member.mtime, member.mtime), dir_fd=parent, follow_symlinks=False)
             case tar.LINK:
