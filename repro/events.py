@@ -152,7 +152,11 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True)
 class BuildStep:
-    """An instruction of a build: ``number`` of ``total`` in its stage; told when it starts and when it is done."""
+    """An instruction of a build: ``number`` of ``total`` in its stage; told when it starts and when it is done.
+
+    ``reason`` says why it came from the cache or did not (``hit``, ``miss: a.txt changed``); empty where that was
+    not asked for, and for instructions that make no layer.
+    """
 
     kind: ClassVar[str] = "build-step"
     image: str
@@ -160,17 +164,20 @@ class BuildStep:
     number: int
     total: int
     text: str
-    state: str  # "started", "cached" or "done"
+    state: str  # "started", "cached", "done" or "failed"
     seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOutput:
-    """Output of a RUN instruction, as it comes."""
+    """A line that a RUN instruction printed, as it comes; ``stage`` and ``number`` are those of its `BuildStep`."""
 
     kind: ClassVar[str] = "build-output"
     image: str
     text: str
+    stage: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from repro.errors import BusyError
 
@@ -18,16 +18,23 @@ if TYPE_CHECKING:
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Make ``path`` hold ``data``: a reader sees the old bytes or the new ones, also after a crash.
+    """Make ``path`` hold ``data``, as `open_atomic` does."""
+    with open_atomic(path, mode=mode) as file:
+        file.write(data)
 
-    Written to a temporary name in the same folder, fsynced, renamed, folder fsynced. Parents are made.
-    ``mode`` is subject to the umask.
+
+@contextlib.contextmanager
+def open_atomic(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Give a file to write; when the block ends without an error ``path`` holds what was written.
+
+    A reader sees the old bytes or the new ones, also after a crash: written to a temporary name in the same folder,
+    fsynced, renamed, folder fsynced. Parents are made. ``mode`` is subject to the umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:200]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fchmod(file.fileno(), mode & ~_umask())
             os.fsync(file.fileno())

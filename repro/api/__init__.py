@@ -9,9 +9,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repro.api.dockerfiles import ParsedInstruction as ParsedInstruction
+    from repro.api.dockerfiles import check_dockerfile as check_dockerfile
+    from repro.api.dockerfiles import parse_dockerfile as parse_dockerfile
+    from repro.api.environment_build import Manner as Manner
     from repro.api.environments import BuiltImage as BuiltImage
     from repro.api.host import Host as Host
-    from repro.api.images import build_image as build_image
+    from repro.api.image_build import BuildRequest as BuildRequest
+    from repro.api.image_build import ImageBuilt as ImageBuilt
+    from repro.api.image_build import build_image as build_image
     from repro.api.images import format_fields as format_fields
     from repro.api.images import inspect_image as inspect_image
     from repro.api.images import list_images as list_images
@@ -29,9 +35,12 @@ if TYPE_CHECKING:
     from repro.api.runs import validate as validate
 
 _HOMES = {
+    "dockerfiles": ("ParsedInstruction", "check_dockerfile", "parse_dockerfile"),
+    "environment_build": ("Manner",),
     "environments": ("BuiltImage",),
     "host": ("Host",),
-    "images": ("build_image", "format_fields", "inspect_image", "list_images", "pairs"),
+    "image_build": ("BuildRequest", "ImageBuilt", "build_image"),
+    "images": ("format_fields", "inspect_image", "list_images", "pairs"),
     "questions": ("doctor", "lineage_lines", "why"),
     "runs": ("Run", "build", "lock", "plan", "run_jobs", "runs", "status", "validate"),
 }

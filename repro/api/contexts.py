@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from repro.digest import Digest, Json, record_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from repro.build.context import FolderContext
@@ -23,25 +23,33 @@ if TYPE_CHECKING:
 _OPEN = re.compile(r"[$*?\[\\`'\"]")
 
 
-def folder_context(folder: Path, dockerfile: str, hidden: Sequence[Path] = ()) -> FolderContext:
+def folder_context(
+    folder: Path,
+    dockerfile: str,
+    hidden: Sequence[Path] = (),
+    *,
+    hasher: Callable[[Path], Digest] = Digest.of_file,
+    beside: Path | None = None,
+) -> FolderContext:
     """Return the context ``folder``, seen through ``<Dockerfile>.dockerignore``, else its ``.dockerignore``.
 
-    ``hidden`` are files and folders of the host that are left out whatever those say.
+    ``hidden`` are files and folders of the host that are left out whatever those say. ``beside`` is the folder where
+    the Dockerfile lies, and its own ignore file; None: the context.
     """
     from repro.build.context import FolderContext  # noqa: PLC0415 - only for Dockerfiles of users' own
     from repro.dockerfile.ignore import IgnoreRules, parse_ignore  # noqa: PLC0415
 
     patterns = IgnoreRules().patterns
-    for name in (f"{dockerfile.rpartition('/')[2]}.dockerignore", ".dockerignore"):
-        file = folder / name
+    own = (beside or folder) / f"{dockerfile.rpartition('/')[2]}.dockerignore"
+    for file in (own, folder / ".dockerignore"):
         if file.is_file():
-            patterns = parse_ignore(file.read_text(encoding="utf-8"), name).patterns
+            patterns = parse_ignore(file.read_text(encoding="utf-8", errors="surrogateescape"), file.name).patterns
             break
     for path in hidden:
         below = os.path.relpath(path, folder)
         if not below.startswith("../"):
             patterns += parse_ignore(re.sub(r"([*?\[\\])", r"\\\1", below)).patterns
-    return FolderContext(folder, IgnoreRules(patterns))
+    return FolderContext(folder, IgnoreRules(patterns), hasher=hasher)
 
 
 def context_digest(context: FolderContext, text: str, dockerfile: str) -> Digest:

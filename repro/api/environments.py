@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from repro.api.archives import PREFIX, Archives, archive_base
-from repro.api.contexts import context_digest, folder_context
-from repro.api.images import build_folder, stored_image
+from repro.api.archives import Archives
+from repro.api.contexts import context_digest
+from repro.api.environment_build import EnvironmentBuilder, Manner
 from repro.api.lockfile import LockFile
 from repro.api.packages import read_packages
 from repro.digest import Digest, record_digest
@@ -23,28 +23,28 @@ from repro.errors import BuildError, UsageError
 from repro.events import Notice, as_json
 from repro.execution.image import Image
 from repro.names import Reference
-from repro.workflow.model import ArchiveBase, DockerfileEnvironment
+from repro.workflow.model import DockerfileEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from repro.api.engine import Engine
     from repro.api.project import Project
-    from repro.build.context import FolderContext
+    from repro.build.verify import Verdict
     from repro.environment.model import EnvironmentLock
-    from repro.environment.render import Recipe
-    from repro.errors import Location
-    from repro.workflow.model import TemplateEnvironment
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
-    """An environment's image: its ID, and the tag that names its recipe."""
+    """An environment's image; ``tag`` names its recipe (empty: none does); ``verdict``: of a second build, if asked."""
 
     environment: str
     image_id: Digest
     tag: str
+    verdict: Verdict | None = None
+
+
+_PLAIN = Manner()
 
 
 class Environments:
@@ -55,6 +55,7 @@ class Environments:
         self._engine = engine
         self._archives = Archives(engine)
         self._lock = LockFile(project, engine, self._archives, may_add=may_add)
+        self._builder = EnvironmentBuilder(project, engine, self._archives, self._lock)
 
     def known_ids(self) -> dict[str, Digest]:
         """Return the image IDs that the lock knows for the declarations as they are; locks and builds nothing."""
@@ -93,35 +94,47 @@ class Environments:
             recipe=self._lock.entry(name).declaration,
         )
 
-    def build(self, name: str, *, no_cache: bool = False) -> BuiltImage:
+    def build(self, name: str, manner: Manner = _PLAIN, *, verify: bool = False) -> BuiltImage:
         """Return the environment's image, built where the store lacks it and tagged by its recipe; the lock is told.
 
-        A Notice warns when the lock knows another ID for the same declaration.
+        A Notice warns when the lock knows another ID for the same declaration. An image that was not normalised is not
+        what the declaration stands for: no tag names it, no lock knows it. ``verify`` builds it again elsewhere.
         """
         env = self._lock.declared(name)
         entry = self._lock.entry(name)
         if isinstance(env, DockerfileEnvironment):
-            image_id = self._build_dockerfile(env, no_cache=no_cache)
             tag = _tag(name, self._declaration(name, entry))
+            known = None
         else:
-            recipe = self._recipe(env, entry)
-            tag = _tag(name, recipe.digest)
-            image_id = self._build_recipe(env, entry, recipe, tag, no_cache=no_cache)
+            tag = _tag(name, self._builder.recipe(env, entry).digest)
+            known = self._engine.store.refs().get(str(tag))
+        verdict = None
+        if known is not None and manner == _PLAIN and not verify and self._engine.store.has_image(known):
+            image_id = known
+        else:
+            result = self._builder.build(env, entry, manner)
+            image_id = result.image_id
+            if verify:
+                from repro.api import verify_build  # noqa: PLC0415 - only where it is asked for
+
+                verdict = verify_build.verify(self._engine, result, self._builder.again(env, entry, manner))
+        if not manner.normalize:
+            return BuiltImage(name, image_id, "", verdict)
         self._engine.store.tag(str(tag), image_id)
         self._tell_lock(name, image_id)
-        return BuiltImage(name, image_id, tag.familiar)
+        return BuiltImage(name, image_id, tag.familiar, verdict)
 
     # ---- the lock's image IDs
 
     def _locked_id(self, name: str, entry: EnvironmentLock) -> Digest | None:
-        known = entry.images.get(self._engine.mode.value)
+        known = entry.images.get(self._engine.mode.identity)
         return known if known is not None and entry.declaration == self._declaration(name, entry) else None
 
     def _tell_lock(self, name: str, image_id: Digest) -> None:
         entry = self._lock.entry(name)
         declaration = self._declaration(name, entry)
         images = entry.images if entry.declaration == declaration else {}
-        mode = self._engine.mode.value
+        mode = self._engine.mode.identity
         locked = images.get(mode)
         if locked == image_id:
             return
@@ -138,100 +151,18 @@ class Environments:
             archives = self._lock.content.archives
             declared: Mapping[str, object] = {
                 "origin": entry.origin,
-                "context": context_digest(self._context(env), self._lock.dockerfile(env), env.dockerfile),
+                "context": context_digest(self._builder.context(env), self._lock.dockerfile(env), env.dockerfile),
                 "archives": {archive: archive_digest(locked) for archive, locked in archives.items()},
             }
         else:
             declared = {
-                "base": self._base_digest(env),
+                "base": self._builder.base_digest(env),
                 "env": dict(env.env),
                 "run": env.run,
-                "template": self._template(env)[0],
+                "template": self._builder.template(env)[0],
                 "packages": [package.digest for package in entry.packages],
             }
         return record_digest("declaration/1", as_json(declared))
-
-    # ---- building
-
-    def _build_recipe(
-        self, env: TemplateEnvironment, entry: EnvironmentLock, recipe: Recipe, tag: Reference, *, no_cache: bool
-    ) -> Digest:
-        from repro.build.context import MappingContext  # noqa: PLC0415 - only to build
-        from repro.build.engine import BuildOptions, build  # noqa: PLC0415
-
-        store = self._engine.store
-        known = store.refs().get(str(tag))
-        if known is not None and not no_cache and store.has_image(known):
-            return known
-        with store.workspace() as room:
-            files = {"apt": self._repository(env, entry, room)} if entry.packages else {}
-            result = build(
-                recipe.dockerfile,
-                file=f"{env.name}.Dockerfile",
-                context=MappingContext(files),
-                options=BuildOptions(name=env.name, no_cache=no_cache),
-                store=store,
-                launcher=self._engine.launcher(),
-                base=self._base,
-                extras=lambda base: self._archives.extras(base, room),
-                sink=self._engine.sink,
-            )
-        return result.image_id
-
-    def _repository(self, env: TemplateEnvironment, entry: EnvironmentLock, room: Path) -> Path:
-        """Return a flat repository of the locked packages in ``room``, fetched where the downloads lack them."""
-        from repro.environment.resolvers.archive import fetch_packages  # noqa: PLC0415 - only to build
-        from repro.environment.resolvers.flat import flat_repository  # noqa: PLC0415
-
-        source = self._archives.source_or_none(env.base) if isinstance(env.base, ArchiveBase) else None
-        downloads, sink = self._engine.downloads, self._engine.sink
-        fetch_packages(entry.packages, source=source, downloads=downloads, sink=sink, what=f"packages of {env.name}")
-        flat_repository(entry.packages, downloads, room / "apt")
-        return room / "apt"
-
-    def _build_dockerfile(self, env: DockerfileEnvironment, *, no_cache: bool) -> Digest:
-        from repro.build.engine import BuildOptions  # noqa: PLC0415 - only to build
-
-        return build_folder(
-            self._engine,
-            self._lock.dockerfile(env),
-            file=env.dockerfile,
-            context=self._context(env),
-            options=BuildOptions(name=env.name, target=env.target, args=env.args, no_cache=no_cache),
-            base=self._base,
-            archives=self._archives,
-        )
-
-    def _context(self, env: DockerfileEnvironment) -> FolderContext:
-        """Return the build context, without this project's own state: it changes with each run."""
-        project = self._project
-        return folder_context(project.root / env.context, env.dockerfile, (project.state, project.lock_file))
-
-    def _base(self, name: str, where: Location) -> Digest:
-        """Return the image for a FROM that is no stage: an archive's as locked, or one in the store."""
-        if name.startswith(PREFIX):
-            base = archive_base(name, where)
-            return self._archives.image(base, self._lock.archive(base))
-        return stored_image(self._engine.store, name, where)
-
-    def _recipe(self, env: TemplateEnvironment, entry: EnvironmentLock) -> Recipe:
-        from repro.environment.render import render  # noqa: PLC0415 - imports Jinja2
-
-        text, file = self._template(env)
-        return render(env, entry, text, template_file=file, base_digest=self._base_digest(env))
-
-    def _base_digest(self, env: TemplateEnvironment) -> Digest:
-        if isinstance(env.base, ArchiveBase):
-            return archive_digest(self._lock.archive(env.base))
-        return self._base(env.base.reference, env.where)
-
-    def _template(self, env: TemplateEnvironment) -> tuple[str, str]:
-        """Return the template's text and its name in messages."""
-        from repro.environment.render import shipped_template  # noqa: PLC0415 - not for Dockerfiles of users' own
-
-        if "/" not in env.template and not env.template.endswith(".j2"):
-            return shipped_template(env.template, env.where), f"{env.template}.Dockerfile.j2"
-        return self._lock.text(env.template, env.where, "template"), env.template
 
 
 def _tag(environment: str, recipe: Digest) -> Reference:

@@ -1,4 +1,4 @@
-"""Images: built from a folder with a Dockerfile, listed, inspected."""
+"""Images in the store, listed and inspected."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repro.api.archives import PREFIX, Archives, archive_base
-from repro.api.contexts import folder_context
+from repro.api.archives import PREFIX
 from repro.api.engine import opened
-from repro.errors import BuildError, UsageError
+from repro.errors import UsageError
 from repro.events import ignore
 from repro.names import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from repro.api.engine import Engine
     from repro.api.host import Host
-    from repro.build.context import FolderContext
-    from repro.build.engine import BuildOptions
     from repro.digest import Digest, Json
-    from repro.errors import Location
-    from repro.events import Sink
+    from repro.oci.model import ImageConfig
     from repro.oci.store import Store
 
 
@@ -74,16 +69,40 @@ def inspect_image(host: Host, name: str) -> dict[str, Json]:
             "Architecture": config.architecture,
             "Os": config.os,
             "Size": _size(store, config.diff_ids),
-            "Config": {
-                "User": config.user,
-                "Env": list(config.env),
-                "Entrypoint": None if config.entrypoint is None else list(config.entrypoint),
-                "Cmd": None if config.cmd is None else list(config.cmd),
-                "WorkingDir": config.working_dir,
-                "Labels": dict(config.labels),
-            },
+            "Config": _settings(config),
             "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in config.diff_ids]},
+            "Author": _author(config),
+            "History": [entry.as_json() for entry in config.history],
         }
+
+
+def _settings(config: ImageConfig) -> dict[str, Json]:
+    """Return what a container of the image starts with; the keys that Docker always prints, and those that are set."""
+    settings: dict[str, Json] = {
+        "User": config.user,
+        "Env": list(config.env),
+        "Entrypoint": None if config.entrypoint is None else list(config.entrypoint),
+        "Cmd": None if config.cmd is None else list(config.cmd),
+        "WorkingDir": config.working_dir,
+        "Labels": dict(config.labels),
+        "OnBuild": list(config.on_build) or None,
+    }
+    if config.exposed_ports:
+        settings["ExposedPorts"] = {port: {} for port in config.exposed_ports}
+    if config.volumes:
+        settings["Volumes"] = {path: {} for path in config.volumes}
+    if config.stop_signal:
+        settings["StopSignal"] = config.stop_signal
+    if config.healthcheck is not None:
+        settings["Healthcheck"] = config.healthcheck
+    if config.shell is not None:
+        settings["Shell"] = list(config.shell)
+    return settings
+
+
+def _author(config: ImageConfig) -> str:
+    author = config.other.get("author")
+    return author if isinstance(author, str) else ""
 
 
 def format_fields(template: str, value: Mapping[str, Json]) -> str:
@@ -123,121 +142,3 @@ def pairs(given: Sequence[str], option: str, environ: Mapping[str, str]) -> dict
         elif key in environ:
             out[key] = environ[key]
     return out
-
-
-def build_image(
-    host: Host,
-    context: str,
-    *,
-    file: str | None,
-    tags: tuple[str, ...],
-    target: str | None,
-    args: Mapping[str, str],
-    labels: Mapping[str, str],
-    no_cache: bool,
-    network: str,
-    sink: Sink,
-) -> Digest:
-    """Return the ID of the image built from the folder ``context``, named by ``tags``.
-
-    FROM takes stages, images in the store, and archive bases (``archive:debian/bookworm``, as they are today).
-    ``SOURCE_DATE_EPOCH`` of the host's environment is the build's epoch.
-    """
-    from repro.build.engine import BuildOptions  # noqa: PLC0415 - only to build
-    from repro.runtime.spec import Network  # noqa: PLC0415
-
-    names = [Reference.parse(tag) for tag in tags]  # a bad name is told before the work
-    folder = host.cwd / context
-    if not folder.is_dir():
-        raise UsageError(f"the build context {context} is no folder", hint="name the folder that COPY reads from")
-    dockerfile = host.cwd / file if file is not None else folder / "Dockerfile"
-    shown = file if file is not None else f"{context.rstrip('/')}/Dockerfile"
-    try:
-        text = dockerfile.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{shown} cannot be read", why=str(error), hint="name the Dockerfile with -f") from error
-    options = BuildOptions(
-        name=names[0].familiar if names else "image",
-        target=target,
-        args=args,
-        labels=labels,
-        epoch=_epoch(host.environ),
-        network=Network.NONE if network == "none" else Network.HOST,
-        no_cache=no_cache,
-    )
-    with opened(host, sink) as engine:
-        bases = _Bases(engine)
-        seen = folder_context(folder, shown)
-        image_id = build_folder(
-            engine, text, file=shown, context=seen, options=options, base=bases.image, archives=bases.archives
-        )
-        for name in names:
-            engine.store.tag(str(name), image_id)
-    return image_id
-
-
-def _epoch(environ: Mapping[str, str]) -> int | None:
-    given = environ.get("SOURCE_DATE_EPOCH")
-    if given is None:
-        return None
-    if not given.isascii() or not given.isdigit():
-        raise UsageError(f"SOURCE_DATE_EPOCH is {given!r}", hint="set it to seconds since 1970, or unset it")
-    return int(given)
-
-
-class _Bases:
-    """The bases of a build outside a workflow: from the store, or, of an archive, made as it is today."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.archives = Archives(engine)
-        self._store = engine.store
-
-    def image(self, name: str, where: Location) -> Digest:
-        if not name.startswith(PREFIX):
-            return stored_image(self._store, name, where)
-        known = self._store.refs().get(name)
-        if known is not None and self._store.has_image(known):
-            return known
-        base = archive_base(name, where)
-        return self.archives.image(base, self.archives.lock(base))
-
-
-def stored_image(store: Store, name: str, where: Location) -> Digest:
-    """Return the ID of the image that a FROM names; BuildError, at ``where``, when it is not in the store."""
-    known = store.refs().get(str(Reference.parse(name)))
-    if known is not None and store.has_image(known):
-        return known
-    raise BuildError(
-        f"there is no image {name!r} in the store",
-        where=where,
-        why="this version does not pull from registries",
-        hint="build it first with `repro image build -t`, or start FROM archive:debian/bookworm",
-    )
-
-
-def build_folder(
-    engine: Engine,
-    text: str,
-    *,
-    file: str,
-    context: FolderContext,
-    options: BuildOptions,
-    base: Callable[[str, Location], Digest],
-    archives: Archives,
-) -> Digest:
-    """Return the ID of the image of a Dockerfile's ``text`` with ``context`` (`contexts.folder_context`)."""
-    from repro.build.engine import build  # noqa: PLC0415
-
-    with engine.store.workspace() as room:
-        result = build(
-            text,
-            file=file,
-            context=context,
-            options=options,
-            store=engine.store,
-            launcher=engine.launcher(),
-            base=base,
-            extras=lambda name: archives.extras(name, room),
-            sink=engine.sink,
-        )
-    return result.image_id

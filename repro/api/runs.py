@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from repro import __version__
 from repro.api.archives import Archives
 from repro.api.engine import Engine, opened
+from repro.api.environment_build import Manner
 from repro.api.environments import Environments, used_environments
 from repro.api.lockfile import LockFile, differences
 from repro.api.project import open_plan, open_project
@@ -89,14 +90,24 @@ def lock(host: Host, named: str | None, *, upgrade: bool, sink: Sink) -> tuple[s
 
 
 def build(
-    host: Host, named: str | None, *, environments: tuple[str, ...], no_cache: bool, sink: Sink
+    host: Host,
+    named: str | None,
+    *,
+    environments: tuple[str, ...],
+    sink: Sink,
+    manner: Manner | None = None,
+    verify: bool = False,
 ) -> tuple[BuiltImage, ...]:
-    """Return the images of the environments (default: all that steps use), built where the store lacks them."""
+    """Return the images of the environments (default: all that steps use), built where the store lacks them.
+
+    ``verify`` builds each a second time, elsewhere, and says what differs.
+    """
     project = open_project(host, named)
     names = used_environments(project, environments)
     with _holding(host, project, "repro build"), opened(host, sink) as engine:
+        engine.enter()
         made = Environments(project, engine)
-        return tuple(made.build(name, no_cache=no_cache) for name in names)
+        return tuple(made.build(name, manner or Manner(), verify=verify) for name in names)
 
 
 class Run:
@@ -180,6 +191,8 @@ class Run:
                 memory=self._memory,
             )
             todo = [state.job for state in executor.assess() if state.status != "cached"]
+            if todo:
+                engine.enter()  # before any thread: images are built, and the jobs' containers started, by many
             executor.require_memory(todo)  # before images are built and a run begins that could not end
             wanted = dict.fromkeys(job.step.environment for job in todo)
             made = {name: environments.image(name).image_id for name in wanted}

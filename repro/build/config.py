@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from repro.build.ports import ports, stop_signal
 from repro.dockerfile import instructions as model
 from repro.dockerfile.words import expand, expand_words
 from repro.errors import DockerfileError
@@ -25,17 +26,17 @@ PROXIES = frozenset(
     for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
     for name in (proxy, proxy.lower())
 )
-_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([a-z]+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is the same for all stages: escape character, arguments given and global, and the epoch."""
+    """What is the same for all stages: escape character, arguments given and global, epoch, whether rules apply."""
 
     escape: str
     arguments: Mapping[str, str]
     globals: Mapping[str, str]
     epoch: int
+    normalize: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class State:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What words expand with: ENV wins over ARG."""
-        return {**self.arguments, **self.env}
+        """What words expand with, and RUN sees: of ENV and ARG of one name the later."""
+        return {**self.env, **self.arguments}
 
     @property
     def workdir(self) -> str:
@@ -123,15 +124,15 @@ def configure(state: State, one: model.AnyInstruction, settings: Settings) -> St
         case model.Shell():
             return _set(state, settings, f"SHELL {_shown(one.argv)}", shell=one.argv)
         case model.Expose():
-            ports = _ports(state, one, settings)
-            merged = tuple(sorted({*state.config.exposed_ports, *ports}))
-            return _set(state, settings, f"EXPOSE {' '.join(ports)}", exposed_ports=merged)
+            exposed = _ports(state, one, settings)
+            merged = tuple(sorted({*state.config.exposed_ports, *exposed}))
+            return _set(state, settings, f"EXPOSE {' '.join(exposed)}", exposed_ports=merged)
         case model.Volume():
-            paths = tuple(state.word(path, settings) for path in one.paths)
+            paths = tuple(_volume(state, path, settings) for path in one.paths)
             merged = tuple(sorted({*state.config.volumes, *paths}))
             return _set(state, settings, f"VOLUME {_shown(paths)}", volumes=merged)
         case model.StopSignal():
-            signal = state.word(one.signal, settings)
+            signal = stop_signal(state.word(one.signal, settings), one.signal.where)
             return _set(state, settings, f"STOPSIGNAL {signal}", stop_signal=signal)
         case model.Healthcheck():
             check = _healthcheck(one)
@@ -139,23 +140,21 @@ def configure(state: State, one: model.AnyInstruction, settings: Settings) -> St
         case model.Maintainer():
             other = {**state.config.other, "author": one.name}
             return _set(state, settings, f"MAINTAINER {one.name}", other=other)
-        case model.From() | model.Run() | model.Copy() | model.Workdir() | model.OnBuild():
+        case model.OnBuild():
+            return _set(state, settings, one.text, on_build=(*state.config.on_build, one.trigger))
+        case model.From() | model.Run() | model.Copy() | model.Workdir():
             raise DockerfileError(f"{one.text.split()[0]} cannot be handled here", where=one.where)
 
 
 def workdir_path(state: State, one: model.Workdir, settings: Settings) -> str:
-    """Return the absolute folder that WORKDIR means."""
+    """Return the absolute folder that WORKDIR means; an empty one stays where it is."""
     text = state.word(one.path, settings)
-    if not text:
-        raise DockerfileError(
-            f"WORKDIR {one.path.text} is empty", where=one.path.where, hint="set the variable it uses"
-        )
     return posixpath.normpath(posixpath.join("/", state.workdir, text)).replace("//", "/")
 
 
 def _declare(state: State, one: model.Arg, settings: Settings) -> State:
     for item in one.arguments:
-        name = item.name.text
+        name = state.word(item.name, settings)
         value = settings.arguments.get(name)
         if value is None:
             value = settings.globals.get(name) if item.value is None else state.word(item.value, settings)
@@ -169,7 +168,16 @@ def _env(state: State, one: model.Env, settings: Settings) -> State:
     added = {state.word(item.name, settings): _value(state, item, settings) for item in one.variables}
     merged = {**state.env, **added}
     env = tuple(f"{name}={value}" for name, value in merged.items())
-    return _set(state, settings, f"ENV {_pairs(added)}", env=env)
+    # An ARG is hidden by an ENV that follows it; one that comes after an ENV wins for what follows (BuildKit).
+    arguments = {name: value for name, value in state.arguments.items() if name not in added}
+    return replace(_set(state, settings, f"ENV {_pairs(added)}", env=env), arguments=arguments)
+
+
+def _volume(state: State, path: model.Word, settings: Settings) -> str:
+    text = state.word(path, settings).strip()
+    if not text:
+        raise DockerfileError(f"VOLUME {path.text} is empty", where=path.where, hint="set the variable it uses")
+    return text
 
 
 def _value(state: State, item: model.Assignment, settings: Settings) -> str:
@@ -183,9 +191,10 @@ def _set(state: State, settings: Settings, text: str, **fields: object) -> State
 
 
 def _argv(command: model.Command, shell: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the command's words; ``[]`` unsets it, as what an image lacks and what it has empty is one in a config."""
     if not command.for_shell:
-        return command.words
-    return (*shell, *command.words) if command.words[0] else None
+        return command.words or None
+    return (*shell, *command.words)
 
 
 def _shown(words: tuple[str, ...] | None) -> str:
@@ -197,16 +206,8 @@ def _pairs(values: Mapping[str, str]) -> str:
 
 
 def _ports(state: State, one: model.Expose, settings: Settings) -> tuple[str, ...]:
-    out: list[str] = []
-    for text in expand_words(one.ports.text, state.variables, where=one.ports.where, escape=settings.escape):
-        match = _PORTS.fullmatch(text)
-        if match is None or (match[3] or "tcp") not in ("tcp", "udp", "sctp"):
-            raise DockerfileError(f"not a port: {text!r}", where=one.ports.where, hint="80, 80/udp or 8000-8010")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if not 0 < first <= last < 65536:
-            raise DockerfileError(f"not a port: {text!r}", where=one.ports.where, hint="ports are 1 to 65535")
-        out.extend(f"{port}/{match[3] or 'tcp'}" for port in range(first, last + 1))
-    return tuple(out)
+    words = expand_words(one.ports.text, state.variables, where=one.ports.where, escape=settings.escape)
+    return tuple(port for word in words for port in ports(word, one.ports.where))
 
 
 def _healthcheck(one: model.Healthcheck) -> Mapping[str, Json]:

@@ -76,6 +76,10 @@ class FolderContext:
         except OSError as error:
             raise _unreadable(node, error) from error
 
+    def attributes(self, node: Node) -> Sequence[tuple[str, bytes]]:  # noqa: ARG002 - a `Source` asks by node
+        """Return none: browsers and file managers leave attributes, version control keeps none."""
+        return ()
+
     def bindable(self, node: Node) -> bool:
         """Files always; a folder if nothing below it is ignored."""
         return node.kind is Kind.FILE or not self.ignore.patterns or self._whole(node)
@@ -178,6 +182,10 @@ class MappingContext:
         found = self._entry(node.path)
         assert found is not None  # only files have a digest, and files lie in an entry
         return found[1].digest(node)
+
+    def attributes(self, node: Node) -> Sequence[tuple[str, bytes]]:  # noqa: ARG002 - a `Source` asks by node
+        """Return none, as a folder context does."""
+        return ()
 
     def bindable(self, node: Node) -> bool:
         """Say whether the node lies in one entry; a folder of several entries does not exist on the host."""

@@ -1,31 +1,30 @@
-"""COPY: which nodes a source word means, where they go, and the layer that comes of it.
+"""COPY and ADD: where what was selected goes, and the layer that comes of it.
 
 The rules are BuildKit's (Dockerfile reference, "COPY"): a folder's contents are copied, not the folder; one file
-goes to the destination's name unless that ends with a slash or is a folder; links named as a source are followed,
-links inside a folder stay links; a folder that exists keeps its own mode and owner at the top, folders below take
-the source's.
+goes to the destination's name unless that ends with a slash or is a folder; links inside a folder stay links; a
+folder that exists keeps its own mode and owner at the top, folders below take the source's.
 """
 
 from __future__ import annotations
 
 import posixpath
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from repro.build.source import Kind, Node, Source, clean
-from repro.build.tree import Attributes, LayerFolder
-from repro.dockerfile.ignore import name_regex
-from repro.errors import BuildError, DataError, DockerfileError
+from repro.build.archive import opened_archive, unpack
+from repro.build.context import look
+from repro.build.selection import Selection, Visit, visits
+from repro.build.source import Kind, Node, Source
+from repro.build.tree import Attributes, LayerFolder, Links
+from repro.errors import BuildError, DataError, HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from repro.dockerfile.instructions import Word
+    from repro.build.mode import ModeChange
+    from repro.digest import Digest
     from repro.errors import Location
 
 _SECOND = 1_000_000_000
-_MODE = re.compile(r"0?[0-7]{3,4}")
+_DOWNLOADED = 0o600  # what ADD gives to a file from an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +36,47 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class CopyPlan:
-    """What a COPY does: ``nodes`` of ``source`` and ``written`` go to ``destination``.
+class Download:
+    """A file from an address: the name that the address gives it ("" for none), where it lies, its time in seconds."""
 
-    ``destination`` is absolute; ``into`` is true where it is a folder by its spelling. ``owner`` and ``mode``
-    replace those of the source where they are not None.
+    name: str
+    host: str
+    digest: Digest
+    mtime: int
+
+
+Item: TypeAlias = Selection | Download | Written
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlan:
+    """What a COPY or ADD does: ``items``, the selections of ``source``, go to ``destination`` one after another.
+
+    Attributes:
+        source: see above.
+        items: see above.
+        destination: absolute.
+        into: whether it is a folder by its spelling.
+        where: of the instruction.
+        owner, mode: replace those of the source; None keeps them.
+        archives, downloads: whether archives among the selections and the downloads are unpacked.
     """
 
     source: Source
-    nodes: tuple[Node, ...]
-    written: tuple[Written, ...]
+    items: tuple[Item, ...]
     destination: str
     into: bool
-    owner: tuple[int, int] | None
-    mode: int | None
     where: Location
+    owner: tuple[int, int] | None = None
+    mode: ModeChange | None = None
+    archives: bool = False
+    downloads: bool = False
+
+    @property
+    def alone(self) -> int:
+        """How many items are single files, which take the destination's own name."""
+        folders = [item for item in self.items if isinstance(item, Selection) and item.node.kind is Kind.FOLDER]
+        return len(self.items) - len(folders)
 
 
 def destination_of(text: str, workdir: str) -> tuple[str, bool]:
@@ -60,113 +85,115 @@ def destination_of(text: str, workdir: str) -> tuple[str, bool]:
     return posixpath.normpath("/" + posixpath.join(workdir, text)).replace("//", "/"), into
 
 
-def select(source: Source, words: Sequence[Word], texts: Sequence[str]) -> tuple[Node, ...]:
-    """Return the nodes that the source words mean, links followed; patterns may match none, names must exist.
+def perform(plan: CopyPlan, layer: LayerFolder, epoch: int, *, reverse: bool = False) -> None:
+    """Put what ``plan`` says into ``layer``; BuildError, located, where something stands in the way.
 
-    ``texts`` are the words after expansion. DockerfileError names the word, and like names that there are.
+    ``reverse`` goes through folders backwards, which must not show in the layer.
     """
-    out: list[Node] = []
-    for word, text in zip(words, texts, strict=True):
-        path = clean(text)
-        if re.search(r"[*?\[\\]", path):
-            out.extend(_followed(source, node, word.where) for node in _glob(source, path.split("/")))
-            continue
-        node = source.node(path)
-        if node is None:
-            raise DockerfileError(f"{text!r} does not exist", where=word.where, hint=source.missing(path))
-        out.append(_followed(source, node, word.where))
-    return tuple(out)
-
-
-def octal(text: str, where: Location) -> int:
-    """Return the mode that ``--chmod=text`` means; only octal for now."""
-    if _MODE.fullmatch(text) is None:
-        raise DockerfileError(
-            f"--chmod={text} is not supported by this version", where=where, hint="write the mode in octal, as in 0755"
-        )
-    return int(text, 8)
-
-
-def perform(plan: CopyPlan, layer: LayerFolder, epoch: int) -> None:
-    """Put what ``plan`` says into ``layer``; BuildError, located, where something stands in the way."""
     try:
-        _perform(plan, layer, epoch)
-    except BuildError as error:
+        _Copying(plan, layer, epoch, reverse=reverse).perform()
+    except (BuildError, DataError, HostError) as error:
         if error.where is not None:
             raise
         raise BuildError(error.message, where=plan.where, why=error.why, hint=error.hint) from error
 
 
-def copy_folder(source: Source, folder: Node, layer: LayerFolder, path: str, plan: CopyPlan) -> None:
-    """Copy what is in ``folder`` to ``path``, a folder of ``layer``."""
-    for child in source.children(folder):
-        place = f"{path}/{child.name}" if path else child.name
-        attributes = _attributes(child, plan)
-        if child.kind is Kind.FOLDER:
-            layer.dress_folder(place, attributes)
-            copy_folder(source, child, layer, place, plan)
-        else:
-            layer.file(place, child, attributes, exact=source.exact)
+class _Copying:
+    """One COPY or ADD under way; ``new`` is what made folders get."""
 
+    def __init__(self, plan: CopyPlan, layer: LayerFolder, epoch: int, *, reverse: bool) -> None:
+        self._plan = plan
+        self._layer = layer
+        self._mtime = epoch * _SECOND
+        self._reverse = reverse
+        uid, gid = plan.owner or (0, 0)
+        self._new = Attributes(uid, gid, 0o755, self._mtime)
 
-def _perform(plan: CopyPlan, layer: LayerFolder, epoch: int) -> None:
-    uid, gid = plan.owner or (0, 0)
-    new = Attributes(uid, gid, 0o755, epoch * _SECOND)
-    for node in plan.nodes:
-        if node.kind is Kind.FOLDER:
-            place = layer.resolve(plan.destination)
-            layer.folder(place, new)
-            copy_folder(plan.source, node, layer, place, plan)
-        else:
-            place = _file_place(layer, plan, node.name, new)
-            layer.file(place, node, _attributes(node, plan), exact=plan.source.exact)
-    for item in plan.written:
-        place = _file_place(layer, plan, item.name, new)
-        mode = 0o644 if plan.mode is None else plan.mode
-        layer.write(place, item.data, Attributes(uid, gid, mode, epoch * _SECOND))
+    def perform(self) -> None:
+        """Copy every item."""
+        for item in self._plan.items:
+            match item:
+                case Selection() if item.node.kind is Kind.FOLDER:
+                    self._folder(item)
+                case Selection():
+                    self._single(item)
+                case Download():
+                    self._download(item)
+                case Written():
+                    self._written(item)
 
+    def _folder(self, selection: Selection) -> None:
+        top = self._layer.resolve(self._plan.destination)
+        self._layer.folder(top, self._new)
+        links: Links = {}
+        for visit in visits(self._plan.source, selection, reverse=self._reverse):
+            place = f"{top}/{visit.path}" if top else visit.path
+            attributes = self._attributes(visit)
+            if visit.node.kind is not Kind.FOLDER:
+                self._layer.file(place, visit.node, attributes, ours=self._plan.source.exact, links=links)
+            elif visit.meant:
+                self._layer.dress_folder(place, attributes)
+            else:
+                self._layer.pass_folder(place, attributes)
 
-def _file_place(layer: LayerFolder, plan: CopyPlan, name: str, new: Attributes) -> str:
-    """Return where a single file goes, its folder made."""
-    place = layer.resolve(plan.destination)
-    existing = layer.merged().node(place)
-    if plan.into or (existing is not None and existing.kind is Kind.FOLDER):
-        layer.folder(place, new)
-        return layer.resolve(f"{place}/{name}" if place else name)
-    layer.folder(posixpath.dirname(place), new)
-    return place
+    def _single(self, selection: Selection) -> None:
+        for visit in visits(self._plan.source, selection):
+            if self._plan.archives and self._unpacked(visit.node, ours=self._plan.source.exact):
+                continue
+            place = self._file_place(visit.node.name)
+            attributes = self._attributes(visit)
+            self._layer.file(place, visit.node, attributes, ours=self._plan.source.exact, links={})
 
+    def _download(self, item: Download) -> None:
+        node = look(item.name, item.host)
+        assert node is not None  # it was fetched for this build
+        if self._plan.downloads and self._unpacked(node, ours=False):
+            return
+        uid, gid = self._plan.owner or (0, 0)
+        mode = _DOWNLOADED if self._plan.mode is None else self._plan.mode.apply(_DOWNLOADED, folder=False)
+        place = self._file_place(item.name)
+        self._layer.file(place, node, Attributes(uid, gid, mode, item.mtime * _SECOND), ours=False, links={})
 
-def _attributes(node: Node, plan: CopyPlan) -> Attributes:
-    uid, gid = plan.owner or ((node.uid, node.gid) if plan.source.exact else (0, 0))
-    return Attributes(uid, gid, node.mode if plan.mode is None else plan.mode, node.status.st_mtime_ns)
+    def _written(self, item: Written) -> None:
+        mode = 0o644 if self._plan.mode is None else self._plan.mode.apply(0o644, folder=False)
+        uid, gid = self._plan.owner or (0, 0)
 
+        def write(descriptor: int) -> None:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(item.data)
 
-def _followed(source: Source, node: Node, where: Location) -> Node:
-    """Return the node that a link named as a source stands for, under the link's own name."""
-    if node.kind is not Kind.LINK:
-        return node
-    try:
-        target = source.node(source.resolve(node.path))
-    except DataError as error:
-        raise DockerfileError(error.message, where=where, why=error.why, hint=error.hint) from error
-    if target is None:
-        raise DockerfileError(f"{node.path!r} is a link to {node.target!r}, which does not exist", where=where)
-    if target.kind is Kind.FOLDER:
-        return target
-    return Node(node.path, target.host, target.kind, target.mode, target.uid, target.gid, target.status, target.target)
+        self._layer.write(self._file_place(item.name), Attributes(uid, gid, mode, self._mtime), write)
 
+    def _unpacked(self, node: Node, *, ours: bool) -> bool:
+        """Unpack ``node`` into the destination, which is then a folder; False where it is no archive."""
+        with opened_archive(node, ours=ours) as reader:
+            if reader is None:
+                return False
+            place = self._layer.resolve(self._plan.destination)
+            self._layer.folder(place, self._new)
+            unpack(reader, self._layer, place, node.name, owner=None, mtime=self._mtime)
+            return True
 
-def _glob(source: Source, names: Sequence[str]) -> list[Node]:
-    """Return the nodes that a pattern matches, name by name (Go's filepath.Match: no ``*`` spans a slash)."""
-    found = [node for node in [source.node("")] if node is not None]
-    for name in names:
-        regex = re.compile(name_regex(name), re.DOTALL)
-        folders = [entered for node in found if (entered := _entered(source, node)) is not None]
-        found = [child for folder in folders for child in source.children(folder) if regex.fullmatch(child.name)]
-    return sorted(found, key=lambda node: node.path)
+    def _file_place(self, name: str) -> str:
+        """Return where a single file goes, its folder made.
 
+        A link at the destination itself is followed; one of the file's name in a destination folder is replaced.
+        """
+        place = self._layer.resolve(self._plan.destination)
+        existing = self._layer.node(place) if place else None
+        if self._plan.into or not place or (existing is not None and existing.kind is Kind.FOLDER):
+            if not name:
+                raise BuildError("the address names no file", hint="end the destination with a file name")
+            self._layer.folder(place, self._new)
+            return posixpath.join(place, name)
+        self._layer.folder(posixpath.dirname(place), self._new)
+        return place
 
-def _entered(source: Source, node: Node) -> Node | None:
-    target = source.node(source.resolve(node.path)) if node.kind is Kind.LINK else node
-    return target if target is not None and target.kind is Kind.FOLDER else None
+    def _attributes(self, visit: Visit) -> Attributes:
+        node, source = visit.node, self._plan.source
+        uid, gid = self._plan.owner or ((node.uid, node.gid) if source.exact else (0, 0))
+        kept = source.attributes(node) if source.exact and node.kind in (Kind.FILE, Kind.FOLDER) else ()
+        mode = node.mode
+        if self._plan.mode is not None:
+            mode = self._plan.mode.apply(mode, folder=node.kind is Kind.FOLDER)
+        return Attributes(uid, gid, mode, node.status.st_mtime_ns, kept)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _NO_RANGE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY)
 _RANGE = 1 << 30  # bytes asked of one copy_file_range(2)
+_SMALL = 1 << 16  # bytes up to which read and write beat copy_file_range
+_BLOCK = 512  # bytes that st_blocks counts in
 
 
 @contextlib.contextmanager
@@ -45,18 +47,47 @@ def digest_layer_file(path: str) -> Digest:
         return Digest.of_stream(stream)
 
 
-def copy_bytes(source: int, target: int) -> None:
-    """Copy all of ``source`` to ``target`` (descriptors): blocks are shared where the file system can."""
-    while True:
+def copy_bytes(source: int, target: int, status: os.stat_result) -> None:
+    """Copy all of ``source`` to ``target`` (descriptors), an empty file; holes stay holes.
+
+    ``status`` is the source's. Blocks are shared where the file system can.
+    """
+    size = status.st_size
+    if status.st_blocks * _BLOCK >= size:
+        _copy_range(source, target, 0, size)
+        return
+    start = 0
+    while start < size:
         try:
-            count = os.copy_file_range(source, target, _RANGE)
+            start = os.lseek(source, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break  # nothing but a hole follows
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        _copy_range(source, target, start, end)
+        start = end
+    os.ftruncate(target, size)
+
+
+def _copy_range(source: int, target: int, start: int, end: int) -> None:
+    """Copy the bytes from ``start`` to ``end``, or as many as there are."""
+    if end - start > _SMALL:
+        try:
+            while start < end:
+                count = os.copy_file_range(source, target, min(_RANGE, end - start), start, start)
+                if count == 0:
+                    break  # the end, or a file system that answers 0 for what it cannot do: pread below tells
+                start += count
         except OSError as error:
             if error.errno not in _NO_RANGE:
                 raise
+    while start < end:
+        chunk = os.pread(source, min(CHUNK, end - start), start)
+        if not chunk:
             break
-        if count == 0:
-            break  # the end, or a file system that answers 0 for what it cannot do: read() below tells
-    while chunk := os.read(source, CHUNK):
         view = memoryview(chunk)
         while view:
-            view = view[os.write(target, view) :]
+            count = os.pwrite(target, view, start)
+            view = view[count:]
+            start += count

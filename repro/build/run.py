@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import stat
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from repro.build.cache import plain
 from repro.build.config import DEFAULT_PATH, PROXIES
-from repro.build.mounts import Placed, key_part
+from repro.build.mounts import key_part
+from repro.build.placed import Placed
 from repro.build.rules import RULES_VERSION, normalise
+from repro.build.secrets import Mask
 from repro.dockerfile.parser import heredoc_of
 from repro.errors import BuildError
 from repro.events import BuildOutput
@@ -23,14 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from repro.build.bench import Workbench
     from repro.build.config import Settings, State
     from repro.build.mounts import AnyMount
     from repro.build.users import Identity
     from repro.digest import Json
     from repro.dockerfile.instructions import Run
-    from repro.events import Sink
-    from repro.oci.store import Store
-    from repro.runtime.container import Launcher
 
 _PIPES = "/dev/pipes"  # where BuildKit shows a heredoc that is a script of its own
 _TAIL = 15  # lines of output that an error repeats
@@ -61,6 +60,7 @@ class RunPlan:
     network: Network
     mounts: tuple[AnyMount, ...]
     script: tuple[str, str] | None
+    normalize: bool
 
     def key_parts(self, arch: str) -> dict[str, Json]:
         """Return what decides the layer, the layers below and the epoch aside."""
@@ -73,7 +73,7 @@ class RunPlan:
             "network": self.network.value,
             "mounts": [key_part(mount) for mount in self.mounts],
             "script": script,
-            "rules": RULES_VERSION,
+            "rules": RULES_VERSION if self.normalize else 0,
             "platform": f"linux/{arch}",
         }
 
@@ -91,14 +91,20 @@ def plan_run(
     mounts: tuple[AnyMount, ...],
     default_network: Network,
 ) -> RunPlan:
-    """Return the plan of a RUN: ENV wins over ARG, SOURCE_DATE_EPOCH is set, proxies stay out of the key."""
+    """Return the plan of a RUN: ENV wins over ARG, and proxies that no ARG declares stay out of the key."""
     argv, script = _command(one, state)
-    env = {"PATH": DEFAULT_PATH, "HOME": identity.home, **state.arguments, **state.env}
-    env["SOURCE_DATE_EPOCH"] = str(settings.epoch)
-    proxies = {name: value for name, value in settings.arguments.items() if name in PROXIES and name not in state.env}
-    env = {name: value for name, value in env.items() if name not in proxies}
+    env = {"PATH": DEFAULT_PATH, "HOME": identity.home, **state.variables}
+    env.setdefault("SOURCE_DATE_EPOCH", str(settings.epoch))
+    proxies = {
+        spelling: value  # programs read one or the other
+        for name, value in settings.arguments.items()
+        if name in PROXIES
+        for spelling in (name.upper(), name.lower())
+    }
     network = Network(one.network) if one.network in ("none", "host") else default_network
-    return RunPlan(one, argv, env, proxies, state.workdir, identity, network, mounts, script)
+    return RunPlan(
+        one, argv, env, proxies, state.workdir, identity, network, mounts, script, normalize=settings.normalize
+    )
 
 
 def _command(one: Run, state: State) -> tuple[tuple[str, ...], tuple[str, str] | None]:
@@ -118,34 +124,27 @@ def _command(one: Run, state: State) -> tuple[tuple[str, ...], tuple[str, str] |
     return (*state.shell, first.text), None
 
 
-def execute(
-    plan: RunPlan,
-    *,
-    space: Path,
-    lowers: Sequence[Path],
-    extras: Extras,
-    store: Store,
-    launcher: Launcher,
-    image: str,
-    sink: Sink,
-) -> Path:
-    """Run the command and return its layer folder, rules applied; BuildError with its last lines if it fails."""
+def execute(plan: RunPlan, bench: Workbench, state: State, space: Path, *, stage: str, number: int) -> Path:
+    """Run the command and return its layer folder, rules applied; BuildError with its last lines if it fails.
+
+    ``stage`` and ``number`` say which instruction its output is of.
+    """
     upper, work = space / "upper", space / "work"
     upper.mkdir(mode=0o755)
     upper.chmod(0o755)  # it is the image's root while the command runs
     work.mkdir()
-    placed = Placed(store, space)
+    extras = bench.extras(state.root)
+    placed = Placed(bench.store, space, bench.secrets, bench.halt)
     try:
-        for mount in plan.mounts:
-            placed.add(mount)
+        placed.add(plan.mounts)
         if plan.script is not None:
             placed.binds.append(_script(space, plan.script))
         spec = ContainerSpec(
-            lowers=tuple(lowers),
+            lowers=bench.layers(state),
             upper=upper,
             work=work,
             argv=plan.argv,
-            env={**plan.env, **plan.proxies, **extras.env},
+            env={**plan.env, **plan.proxies, **extras.env, **placed.env},
             cwd=plan.workdir,
             user=(plan.identity.uid, plan.identity.gid),
             groups=plan.identity.groups,
@@ -154,13 +153,15 @@ def execute(
             network=plan.network,
             privileges=Privileges.BUILD,
         )
-        status, made, tail = _run(spec, launcher, image, sink)
+        spec = bench.conditions.surround(spec, plan.one.where)
+        status, made, tail = _run(spec, bench, stage, number)
     finally:
         placed.close()
     if status != 0:
         raise _failure(plan, status, tail)
     _remove_made(upper, made)
-    normalise(upper)
+    if plan.normalize:
+        normalise(upper, bench.settings.epoch)
     return upper
 
 
@@ -178,26 +179,23 @@ def _script(space: Path, script: tuple[str, str]) -> Bind:
 
 
 def _run(
-    spec: ContainerSpec, launcher: Launcher, image: str, sink: Sink
+    spec: ContainerSpec, bench: Workbench, stage: str, number: int
 ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
-    """Run one container, its output going to ``sink`` line by line; return status, mount points made, last lines."""
+    """Run one container, its output told line by line; return status, mount points made, last lines."""
     tail: deque[str] = deque(maxlen=_TAIL)
+    masked = Mask(bench.secrets.values())
     reading, writing = os.pipe()
     with open(reading, "rb") as stream, open(os.devnull, "rb") as nothing:
         try:
-            running = launcher.start(spec, stdin=nothing.fileno(), stdout=writing, stderr=writing)
+            running = bench.launcher.start(spec, stdin=nothing.fileno(), stdout=writing, stderr=writing)
         finally:
             os.close(writing)
-        try:
+        with bench.halt.killing(running):
             while line := stream.readline(_LONGEST):
-                text = line.decode(errors="replace").rstrip("\r\n")
+                text = masked(line.decode(errors="replace").rstrip("\r\n"))
                 tail.append(text)
-                sink(BuildOutput(image, text))
+                bench.sink(BuildOutput(bench.name, text, stage, number))
             result = running.wait()
-        except BaseException:
-            running.kill(signal.SIGKILL)
-            running.wait()
-            raise
     return result.exit_status, result.made, tuple(tail)
 
 

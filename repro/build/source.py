@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from repro.build.files import digest_layer_file
+from repro.oci.inode import open_readable, tar_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,14 +52,14 @@ class Node:
     @property
     def name(self) -> str:
         """The last part of the path."""
-        return posixpath.basename(self.path)
+        return self.path.rpartition("/")[2]
 
 
 class Source(Protocol):
     """A tree to copy from. Paths are relative, ``/`` between names, ``..`` and links never leave the root.
 
-    ``exact`` says whether hard links and extended attributes are part of the tree (layers) or accidents of a
-    checkout (contexts).
+    ``exact`` says whether owners and extended attributes are part of the tree (layers) or accidents of a checkout
+    (contexts).
     """
 
     exact: bool
@@ -74,6 +75,9 @@ class Source(Protocol):
 
     def digest(self, node: Node) -> Digest:
         """Return the digest of a regular file's bytes."""
+
+    def attributes(self, node: Node) -> Sequence[tuple[str, bytes]]:
+        """Return the extended attributes of a file or folder that a copy is to have, sorted by name."""
 
     def bindable(self, node: Node) -> bool:
         """Say whether ``node.host`` shows exactly what the source has there, so that it can be mounted as it is."""
@@ -115,6 +119,11 @@ class ViewSource:
         entry = self._view.entry("/" + clean(path))
         return None if entry is None else self._node(clean(path), entry)
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names in the folder at ``folder``; none where the image has no such folder."""
+        node = self.node(folder)
+        return [] if node is None or node.kind is not Kind.FOLDER else self._view.listdir("/" + folder)
+
     def children(self, folder: Node) -> Sequence[Node]:
         """Return what the image has in ``folder``."""
         out: list[Node] = []
@@ -132,6 +141,18 @@ class ViewSource:
     def digest(self, node: Node) -> Digest:
         """Return the digest of the file's bytes."""
         return digest_layer_file(node.host)
+
+    def attributes(self, node: Node) -> Sequence[tuple[str, bytes]]:
+        """Return what a tar of the layer would hold."""
+        if not os.listxattr(node.host, follow_symlinks=False):
+            return ()
+        descriptor, widened = open_readable(node.host, node.status.st_mode)
+        try:
+            return tar_attributes(descriptor, self._view.form)[1]
+        finally:
+            if widened:
+                os.fchmod(descriptor, node.mode)
+            os.close(descriptor)
 
     def bindable(self, node: Node) -> bool:
         """Only files: a folder may be merged from several layers."""

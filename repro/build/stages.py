@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.build.platforms import own_platform
 from repro.dockerfile import instructions as model
 from repro.dockerfile.words import expand
 from repro.errors import DockerfileError
@@ -96,12 +96,15 @@ def plan_build(
     for begin, body in _groups(dockerfile.instructions[split:]):
         stages.append(_stage(begin, body, stages, variables, dockerfile.escape, arch))
     chosen = _target(stages, target)
-    return BuildPlan(dockerfile.escape, tuple(stages), _needed(stages, chosen), variables)
+    return BuildPlan(dockerfile.escape, tuple(stages), needed_for(stages, chosen), variables)
 
 
 def find_stage(stages: Sequence[Stage], text: str, *, before: int) -> int | None:
-    """Return the number of the stage that ``--from=text`` means in stage ``before``; None if it is an image."""
-    for stage in stages[:before]:
+    """Return the number of the stage that ``--from=text`` means in stage ``before``; None if it is an image.
+
+    Of two stages with one name the later one is meant, as in BuildKit.
+    """
+    for stage in reversed(stages[:before]):
         if stage.name is not None and stage.name == text.lower():
             return stage.index
     return int(text) if text.isascii() and text.isdigit() and int(text) < before else None
@@ -138,11 +141,11 @@ def _stage(
     escape: str,
     arch: str,
 ) -> Stage:
-    if begin.platform is not None:
+    if begin.platform is not None and begin.platform.text:
         wanted = expand(begin.platform.text, variables, where=begin.platform.where, escape=escape)
-        if wanted and wanted not in (f"linux/{arch}", arch, "linux"):
+        if not own_platform(wanted, arch):
             raise DockerfileError(
-                f"the platform {wanted} is not this machine's",
+                f"the platform {wanted or begin.platform.text} is not this machine's",
                 where=begin.platform.where,
                 hint=f"only linux/{arch} can be built here",
             )
@@ -157,8 +160,6 @@ def _stage(
     for stage in earlier:
         if stage.name is not None and stage.name == text.lower():
             base = stage.index
-    if begin.name is not None and any(stage.name == begin.name for stage in earlier):
-        raise DockerfileError(f"two stages are named {begin.name!r}", where=begin.where)
     return Stage(len(earlier), begin.name, base, begin, body)
 
 
@@ -167,6 +168,8 @@ def _target(stages: Sequence[Stage], target: str | None) -> int:
         return len(stages) - 1
     found = find_stage(stages, target, before=len(stages))
     if found is None:
+        import difflib  # noqa: PLC0415 - only for a mistake
+
         names = [stage.label for stage in stages]
         near = difflib.get_close_matches(target, names, n=1)
         raise DockerfileError(
@@ -177,7 +180,12 @@ def _target(stages: Sequence[Stage], target: str | None) -> int:
     return found
 
 
-def _needed(stages: Sequence[Stage], target: int) -> tuple[int, ...]:
+def needed_for(stages: Sequence[Stage], target: int) -> tuple[int, ...]:
+    """Return the numbers of the stages that the stage ``target`` needs, itself last.
+
+    Raises:
+        DockerfileError: ``--from`` names a stage that comes later.
+    """
     needed: set[int] = set()
     waiting = [target]
     while waiting:

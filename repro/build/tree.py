@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import os
 import posixpath
-import stat
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.build.context import look
-from repro.build.files import copy_bytes, opened
+from repro.build.inodes import Attributes, copy_file, dress, make_link, make_special, write_file
 from repro.build.source import Kind, Node, ViewSource, clean
 from repro.errors import BuildError
-from repro.oci.inode import open_readable, set_owner, set_tar_attribute, tar_attributes
+from repro.files import remove_tree
+from repro.oci import tar
+from repro.oci.inode import mark_opaque, open_readable
 from repro.oci.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+__all__ = ["Attributes", "LayerFolder", "Links"]
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What a new file or folder is to have; ``mtime`` in nanoseconds."""
+Links = dict[tuple[int, int], str]  # where the copies of hard-linked files lie, by device and inode
 
-    uid: int
-    gid: int
-    mode: int
-    mtime: int
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WHITEOUT = os.fsdecode(tar.WHITEOUT)
 
 
 class LayerFolder:
@@ -45,9 +43,11 @@ class LayerFolder:
         # Folders get theirs last: they must be writable, and their mtime moves, while they are filled.
         self._pending: dict[str, Attributes] = {}
         self._below = ViewSource(View(self._layers, form))
+        self._names: dict[str, frozenset[str]] = {}  # what the lower layers have in a folder of this one
         self._made: set[str] = {""}  # folders that this layer has
         self._new: set[str] = set() if layers else {""}  # those of them that no lower layer has
-        self._links: dict[tuple[int, int], str] = {}
+        self._files: set[str] = set()  # everything else that this layer has
+        self._hidden: dict[str, bool] = {}  # what replaced something lower, and whether that was a folder
         os.chmod(upper, 0o755)  # noqa: S103 - the image's root
 
     def merged(self) -> ViewSource:
@@ -60,9 +60,9 @@ class LayerFolder:
 
     def node(self, path: str) -> Node | None:
         """Return what the image has now at ``path``, whose folder is resolved; a link is not followed."""
-        if posixpath.dirname(path) in self._made and (found := look(path, self._host(path))) is not None:
-            return found
-        return None if posixpath.dirname(path) in self._new and path else self._below.node(path)
+        if path in self._made or path in self._files:
+            return look(path, self._host(path))
+        return None if path in self._hidden else self._lower(path)
 
     def folder(self, path: str, new: Attributes) -> None:
         """Make sure that ``path`` (resolved) is a folder; it and its parents get ``new`` where they do not exist.
@@ -74,65 +74,123 @@ class LayerFolder:
         parent = posixpath.dirname(path)
         self.folder(parent, new)
         existing = self.node(path)
-        if existing is not None and existing.kind is not Kind.FOLDER:
-            raise BuildError(f"/{path} is a {existing.kind.value} in the image, not a folder")
-        host = self._host(path)
         if existing is None:
+            _check_name(path)
             self._make_folder(path, new)
             self._new.add(path)
             return
-        kept = Attributes(existing.uid, existing.gid, existing.mode, existing.status.st_mtime_ns)
-        self._make_folder(path, kept)
-        self._attributes_from(existing, host)
+        if existing.kind is not Kind.FOLDER:
+            raise BuildError(f"/{path} is a {existing.kind.value} in the image, not a folder")
+        kept = self._below.attributes(existing)
+        self._make_folder(
+            path, Attributes(existing.uid, existing.gid, existing.mode, existing.status.st_mtime_ns, kept)
+        )
 
     def dress_folder(self, path: str, attributes: Attributes) -> None:
         """Give an existing or new folder these attributes, whatever it had."""
         self.folder(path, attributes)
         self._pending[path] = attributes
 
-    def file(self, path: str, node: Node, attributes: Attributes, *, exact: bool) -> None:
+    def pass_folder(self, path: str, attributes: Attributes) -> None:
+        """Make sure of a folder on the way to others: a new one gets ``attributes``, an old one only their mode."""
+        existing = self.node(path)
+        self.folder(path, attributes)
+        if existing is not None:
+            self._pending[path] = replace(self._pending[path], mode=attributes.mode)
+
+    def file(self, path: str, node: Node, attributes: Attributes, *, ours: bool, links: Links) -> None:
         """Put a copy of ``node`` at ``path`` (its folder exists in this layer), replacing any file or link there.
 
-        ``exact`` keeps extended attributes, and hard links among what this layer copies. BuildError if ``path`` is
-        a folder, or if the file changes while it is read.
+        A file that ``links`` knows under another name becomes a hard link to that. Sockets are left out: they mean
+        nothing without their process. BuildError if ``path`` is a folder, or if the file changes while it is read.
+
+        Args:
+            path: where to.
+            node: what, no folder.
+            attributes: what the copy is to have.
+            ours: whether it lies in a layer: its mode does not keep us from reading it.
+            links: see above; new names are added.
         """
+        if node.kind is Kind.OTHER:
+            return
+        if node.kind in (Kind.FIFO, Kind.DEVICE):
+            self.special(path, node.kind, (node.status.st_mode, node.status.st_rdev), attributes)
+            return
         host = self._place(path)
         if node.kind is Kind.FILE:
-            identity = (node.status.st_dev, node.status.st_ino)
-            if exact and node.status.st_nlink > 1 and identity in self._links:
-                os.link(self._host(self._links[identity]), host, follow_symlinks=False)
-                return
-            self._links[identity] = path
-            self._copy(node, host, attributes, exact=exact)
-        elif node.kind is Kind.LINK:
-            os.symlink(node.target, host)
-            set_owner(host, attributes.uid, attributes.gid, self._form)
-        elif node.kind is Kind.FIFO:
-            os.mkfifo(host, 0o600)
-            set_owner(host, attributes.uid, attributes.gid, self._form)
-            os.chmod(host, attributes.mode)
-        elif node.kind is Kind.DEVICE:
-            self._device(node, host, attributes)
+            if node.status.st_nlink > 1:
+                identity = (node.status.st_dev, node.status.st_ino)
+                if identity in links:
+                    os.link(self._host(links[identity]), host, follow_symlinks=False)
+                    return
+                links[identity] = path
+            copy_file(node, host, attributes, self._form, ours=ours)
         else:
-            return  # a socket means nothing without its process
-        os.utime(host, ns=(attributes.mtime, attributes.mtime), follow_symlinks=False)
+            make_link(host, node.target, attributes, self._form)
 
-    def write(self, path: str, data: bytes, attributes: Attributes) -> None:
-        """Put a file with these bytes at ``path`` (its folder exists in this layer)."""
+    def write(self, path: str, attributes: Attributes, write: Callable[[int], object]) -> None:
+        """Put a file at ``path`` (its folder exists in this layer); ``write`` is given its descriptor to fill it."""
+        write_file(self._place(path), attributes, self._form, write)
+
+    def link(self, path: str, target: bytes, attributes: Attributes) -> None:
+        """Put a symbolic link at ``path`` (its folder exists in this layer)."""
+        make_link(self._place(path), target, attributes, self._form)
+
+    def special(self, path: str, kind: Kind, device: tuple[int, int], attributes: Attributes) -> None:
+        """Put a FIFO, or a device of mode and number, at ``path`` (its folder exists in this layer)."""
+        try:
+            make_special(self._place(path), kind, device, attributes, self._form)
+        except PermissionError as error:
+            raise BuildError(
+                f"the device /{path} cannot be made by an ordinary user", hint="leave it out, or build as root"
+            ) from error
+
+    def hard_link(self, path: str, target: str, attributes: Attributes) -> None:
+        """Give the file ``target`` (resolved) another name ``path``, and both of them ``attributes``.
+
+        BuildError if it is no file of the image.
+        """
+        node = self.node(target)
+        if node is None or node.kind is not Kind.FILE:
+            raise BuildError(f"/{path} is a hard link to /{target}, which is no file in the image")
+        if target not in self._files:  # overlay would copy it up
+            kept = self._below.attributes(node)
+            self.folder(posixpath.dirname(target), attributes)
+            self.file(target, node, replace(attributes, kept=kept), ours=True, links={})
         host = self._place(path)
-        descriptor = os.open(host, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            self._dress(descriptor, attributes)
+        os.link(self._host(target), host, follow_symlinks=False)
+        descriptor, _ = open_readable(host, os.lstat(host).st_mode)
+        try:
+            dress(descriptor, attributes, self._form)
+        finally:
+            os.close(descriptor)
+
+    def clear(self, path: str) -> None:
+        """Take away what the image has at ``path``, a folder with all that is in it."""
+        lower = self._lower(path)
+        if lower is not None:
+            self._hidden[path] = lower.kind is Kind.FOLDER or self._hidden.get(path, False)
+        if path in self._files:
+            self._files.remove(path)
+            os.unlink(self._host(path))
+        elif path in self._made:
+            remove_tree(Path(self._host(path)))
+            gone = {known for known in (*self._made, *self._files) if f"{known}/".startswith(f"{path}/")}
+            self._made -= gone
+            self._new -= gone
+            self._files -= gone
+            for known in gone:
+                self._pending.pop(known, None)
+                self._names.pop(known, None)
 
     def finish(self) -> None:
         """Set the folders' attributes, innermost first."""
         for path in sorted(self._pending, reverse=True):
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._host(path), flags)
+            descriptor = os.open(self._host(path), _FOLDER)
             try:
-                self._dress(descriptor, self._pending[path])
+                if path in self._new and self._hidden.get(path):
+                    mark_opaque(descriptor)
+                dress(descriptor, self._pending[path], self._form)
             finally:
                 os.close(descriptor)
 
@@ -144,70 +202,38 @@ class LayerFolder:
         self._made.add(path)
         self._pending[path] = attributes
 
+    def _lower(self, path: str) -> Node | None:
+        """Return what the lower layers show at ``path``, whose folder is resolved."""
+        if not path:
+            return self._below.node(path)
+        parent, _, name = path.rpartition("/")
+        if parent in self._new:
+            return None
+        if parent in self._made and parent not in self._names:
+            self._names[parent] = frozenset(self._below.names(parent))
+        if parent in self._names and name not in self._names[parent]:
+            return None  # most files are new: a look into a set costs less than one through all layers
+        return self._below.node(path)
+
     def _place(self, path: str) -> str:
         """Return the host path for a new file; what this layer already has there goes."""
+        host = self._host(path)
+        if path in self._files:
+            os.unlink(host)
+            return host
+        _check_name(path)
         existing = self.node(path)
         if existing is not None and existing.kind is Kind.FOLDER:
             raise BuildError(f"/{path} is a folder in the image and cannot be replaced by a file")
-        host = self._host(path)
-        if existing is not None and os.path.lexists(host):
-            os.unlink(host)
-            self._links = {identity: place for identity, place in self._links.items() if place != path}
+        self._files.add(path)
         return host
 
-    def _copy(self, node: Node, host: str, attributes: Attributes, *, exact: bool) -> None:
-        target = os.open(host, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with opened(node.host, ours=exact) as source:
-                before = os.fstat(source)
-                copy_bytes(source, target)
-                if _state(before) != _state(node.status) or _state(os.fstat(source)) != _state(before):
-                    raise BuildError(
-                        f"{node.path} changed while it was copied", hint="build again when nothing writes to it"
-                    )
-                if exact:
-                    _, kept, _ = tar_attributes(source, self._form)
-                    self._dress(target, attributes, kept)
-                else:
-                    self._dress(target, attributes)
-        finally:
-            os.close(target)
 
-    def _device(self, node: Node, host: str, attributes: Attributes) -> None:
-        try:
-            os.mknod(host, node.status.st_mode, node.status.st_rdev)
-        except PermissionError as error:
-            raise BuildError(
-                f"the device /{node.path} cannot be copied by an ordinary user", hint="leave it out, or build as root"
-            ) from error
-        set_owner(host, attributes.uid, attributes.gid, self._form)
-        os.chmod(host, attributes.mode)
-
-    def _attributes_from(self, node: Node, host: str) -> None:
-        """Take over a lower folder's extended attributes, as overlay's copy-up does."""
-        descriptor, widened = open_readable(node.host, node.status.st_mode)
-        try:
-            _, kept, _ = tar_attributes(descriptor, self._form)
-            if widened:
-                os.fchmod(descriptor, node.mode)
-        finally:
-            os.close(descriptor)
-        if kept:
-            upper = os.open(host, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                for name, value in kept:
-                    set_tar_attribute(upper, name, value, self._form)
-            finally:
-                os.close(upper)
-
-    def _dress(self, target: int, attributes: Attributes, kept: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Set owner, extended attributes, mode and time, in the order in which none undoes another."""
-        set_owner(target, attributes.uid, attributes.gid, self._form)
-        for name, value in kept:
-            set_tar_attribute(target, name, value, self._form)
-        os.fchmod(target, stat.S_IMODE(attributes.mode))
-        os.utime(target, ns=(attributes.mtime, attributes.mtime))
-
-
-def _state(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _check_name(path: str) -> None:
+    """Refuse names that an image layer has another meaning for (OCI image-spec layer.md, "Whiteouts")."""
+    if path.startswith(_WHITEOUT, path.rfind("/") + 1):
+        raise BuildError(
+            f"/{path}: an image layer cannot hold a file of this name",
+            why=f"names that begin with {_WHITEOUT} mark deleted files",
+            hint="give it another name, or leave it out",
+        )

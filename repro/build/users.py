@@ -56,14 +56,20 @@ def identify(text: str, view: View, where: Location) -> Identity:
 
 
 def owner(text: str, view: View, where: Location) -> tuple[int, int]:
-    """Return the uid and gid that ``--chown=text`` means; a number alone is user and group at once."""
+    """Return the uid and gid that ``--chown=text`` means, as BuildKit reads it.
+
+    A number alone is user and group at once; a name alone brings its group from passwd; ``:group`` is root's user;
+    ``user:`` is group 0.
+    """
     user, colon, group = text.partition(":")
-    entry = _find(view, "/etc/passwd", user, where, kind="user") if not user.isdigit() else None
-    uid = _number(user, where) if entry is None else int(entry[2])
-    if not colon or not group:
+    if not user and not group:
+        raise BuildError(f"--chown={text} names nobody", where=where, hint="write user, user:group or numbers")
+    entry = _find(view, "/etc/passwd", user, where, kind="user") if user and not user.isdigit() else None
+    uid = _number(user or "0", where) if entry is None else int(entry[2])
+    if not colon:
         return uid, uid if entry is None else int(entry[3])
-    found = _find(view, "/etc/group", group, where, kind="group") if not group.isdigit() else None
-    return uid, _number(group, where) if found is None else int(found[2])
+    found = _find(view, "/etc/group", group, where, kind="group") if group and not group.isdigit() else None
+    return uid, _number(group or "0", where) if found is None else int(found[2])
 
 
 def _number(text: str, where: Location) -> int:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from repro.cli.console import Console
 from repro.events import as_json
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
+
+    from repro.errors import ReproError
+    from repro.events import Event
 
 
 def add_workflow(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,64 @@ def console(options: argparse.Namespace) -> Iterator[Console]:
         yield drawn
     finally:
         drawn.finish()
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """Add ``--progress`` and ``--quiet``."""
+    parser.add_argument(
+        "--progress",
+        choices=("auto", "plain", "tty", "json"),
+        default="auto",
+        help="what stderr shows: a moving display (tty), lines (plain), JSON lines (json); auto: tty or plain",
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="only warnings, failures and the result"
+    )
+
+
+class BuildDisplay(Protocol):
+    """Draws a build: a sink of events that can also tell how it ended."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Draw one event; safe from any thread."""
+
+    def failed(self, error: ReproError) -> None:
+        """Tell the error that ended the build."""
+
+    def finish(self) -> None:
+        """Leave the terminal clean; nothing is drawn afterwards."""
+
+
+@contextlib.contextmanager
+def progress(options: argparse.Namespace, *, named: bool = False) -> Iterator[BuildDisplay]:
+    """Give the display that ``--progress`` asks for; ``named``: several images are built, so their names are shown."""
+    drawn = _display(options, named=named)
+    try:
+        yield drawn
+    finally:
+        drawn.finish()
+
+
+def _display(options: argparse.Namespace, *, named: bool) -> BuildDisplay:
+    kind = options.progress
+    if kind == "json":
+        from repro.cli.json_lines import JsonProgress  # noqa: PLC0415 - one of them is needed
+
+        return JsonProgress()
+    if options.quiet:
+        return Console(os.environ, quiet=True)
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if kind == "tty" and not terminal:
+        from repro.errors import UsageError  # noqa: PLC0415
+
+        raise UsageError("--progress=tty needs a terminal on stderr", hint="use --progress=plain")
+    if kind == "plain" or not terminal:
+        from repro.cli.plain import PlainProgress  # noqa: PLC0415
+
+        return PlainProgress(os.environ, named=named, explain=options.explain)
+    from repro.cli.live import LiveProgress  # noqa: PLC0415
+
+    return LiveProgress(os.environ, named=named, explain=options.explain)
 
 
 def print_json(value: object) -> None:

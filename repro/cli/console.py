@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
+from repro.cli.build_text import amount, heading, size_text
+from repro.cli.screen import Screen, fit
 from repro.events import (
     BuildOutput,
     BuildStep,
@@ -25,48 +25,28 @@ from repro.events import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from repro.errors import ReproError
     from repro.events import Event
-
-_COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "bold": "1", "dim": "2"}
-
-
-def colour_wanted(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Return whether to colour ``stream``: a terminal that is not dumb, unless NO_COLOR is set (no-color.org)."""
-    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-
-
-def size_text(count: int) -> str:
-    """Return a number of bytes for people: decimal units, as Docker prints them."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError(count)
 
 
 class Console:
     """A sink that draws events. Quiet drops all but warnings and failures; verbose adds what builds print.
 
-    On a terminal the last line is rewritten with the progress of downloads; elsewhere only whole lines appear.
+    On a terminal the last line is drawn over with what is going on; elsewhere only whole lines appear.
     """
 
     def __init__(self, environ: Mapping[str, str], *, quiet: bool = False, verbose: bool = False) -> None:
-        self._stream = sys.stderr
-        self._colour = colour_wanted(self._stream, environ)
-        self._terminal = self._stream.isatty()
+        self._screen = Screen(environ)
         self._quiet = quiet
         self._verbose = verbose
         self._lock = threading.Lock()
-        self._transient = False
-        self._broken = False
         self._jobs = 0
         self._done = 0
         self._progress_shown: dict[str, int] = {}
 
     def paint(self, text: str, colour: str) -> str:
         """Return ``text`` in ``colour`` where colours are wanted."""
-        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._colour else text
+        return self._screen.paint(text, colour)
 
     def __call__(self, event: Event) -> None:
         """Draw one event; safe from any thread."""
@@ -74,19 +54,7 @@ class Console:
             self._draw(event)
 
     def _line(self, text: str) -> None:
-        clear = "\r\033[K" if self._transient else ""
-        self._transient = False
-        self._write(f"{clear}{text}\n")
-
-    def _write(self, text: str) -> None:
-        """Write to the stream; once its reader is gone or its disk is full, to nowhere: the work goes on."""
-        if self._broken:
-            return
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except OSError:
-            self._broken = True
+        self._screen.lines(text)
 
     def _draw(self, event: Event) -> None:
         match event:
@@ -98,7 +66,7 @@ class Console:
             case JobFailed():
                 self._done += 1
                 self._draw_failure(event)
-            case BuildOutput(_, text):
+            case BuildOutput(text=text):
                 self._keep(text)
             case _ if self._quiet:
                 return
@@ -129,10 +97,8 @@ class Console:
                 parts += [f"{failed} failed"] if failed else []
                 parts += [f"{skipped} skipped"] if skipped else []
                 self._line(f"{self.paint(status, colour)}: {', '.join(parts)}")
-            case BuildStep(
-                image=image, stage=stage, number=number, total=total, text=text, state=state, seconds=seconds
-            ):
-                self._draw_build(image, f"{stage} {number}/{total}", text, state, seconds)
+            case BuildStep():
+                self._draw_build(event)
             case Progress():
                 self._draw_progress(event)
             case ImageUsed():
@@ -152,47 +118,38 @@ class Console:
         if event.log:
             self._line(f"    log: {event.log}")
 
-    def _draw_build(self, image: str, where: str, text: str, state: str, seconds: float) -> None:
-        first = text.splitlines()[0] if text else ""
-        first = first if len(first) <= 100 else first[:97] + "..."
-        if state == "started":
-            if self._terminal:
-                self._write_transient(f"{image} [{where}] {first}")
-            return
-        took = f" {seconds:.1f} s" if state == "done" else " CACHED"
-        if state == "done" or self._verbose:
-            self._line(f"{image} [{where}]{self.paint(took, 'dim')} {first}")
+    def _draw_build(self, step: BuildStep) -> None:
+        head = fit(heading(step, named=True), 120)
+        if step.state == "started":
+            self._draw_transient(head)
+        elif step.state == "done" and step.seconds > 0:
+            self._line(f"{head} {self.paint(f'{step.seconds:.1f} s', 'dim')}")
+        elif step.state == "cached" and self._verbose:
+            self._line(f"{head} {self.paint('CACHED', 'dim')}")
 
     def _draw_progress(self, event: Progress) -> None:
-        if event.unit == "bytes":
-            amount = f"{size_text(event.done)} of {size_text(event.total)}"
-        else:
-            amount = f"{event.done} of {event.total} {event.unit}"
-        if self._terminal:
-            self._write_transient(f"{event.what}: {amount}")
+        if self._screen.terminal:
+            self._draw_transient(f"{event.what}: {amount(event)}")
         elif event.done >= event.total and self._progress_shown.get(event.what) != event.total:
             self._progress_shown[event.what] = event.total
-            self._line(f"{event.what}: {amount}")
+            self._line(f"{event.what}: {amount(event)}")
 
     def _keep(self, text: str) -> None:
         if self._verbose and not self._quiet:
             for line in text.splitlines():
                 self._line(f"  {self.paint('|', 'dim')} {line}")
 
-    def _write_transient(self, text: str) -> None:
-        self._write(f"\r\033[K{text[: self._width()]}")
-        self._transient = True
+    def _draw_transient(self, text: str) -> None:
+        if self._screen.terminal:
+            self._screen.draw((), [fit(text, self._screen.size()[0])])
 
-    def _width(self) -> int:
-        """Return how much of a line the terminal shows without wrapping it, for a wrapped line cannot be taken back."""
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns - 1
-        except OSError:
-            return 79
+    def failed(self, error: ReproError) -> None:
+        """Tell the error that ended a build."""
+        from repro.cli.main import print_error  # noqa: PLC0415 - only where there is one
+
+        print_error(error)
 
     def finish(self) -> None:
         """Leave the terminal on a fresh line."""
         with self._lock:
-            if self._transient:
-                self._write("\r\033[K")
-                self._transient = False
+            self._screen.erase()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repro import api
-from repro.cli.arguments import add_json, console, print_json, print_table
-from repro.cli.console import size_text
+from repro.cli import image_build
+from repro.cli.arguments import add_json, print_json, print_table
+from repro.cli.build_text import size_text
 from repro.cli.main import Parser
 
 if TYPE_CHECKING:
@@ -25,14 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f", "--format", metavar="'{{ .Field }}'", help="print only this field, such as '{{ .Size }}'"
     )
     build = commands.add_parser("build", help="build an image from a Dockerfile")
-    build.add_argument("context", metavar="PATH", help="the build context, a folder")
-    build.add_argument("-f", "--file", metavar="FILE", help="the Dockerfile (default: PATH/Dockerfile)")
-    build.add_argument("-t", "--tag", action="append", default=[], metavar="NAME", help="name the image (repeatable)")
-    build.add_argument("--target", metavar="STAGE", help="stop at this stage")
-    build.add_argument("--build-arg", action="append", default=[], metavar="K=V", help="set an ARG (repeatable)")
-    build.add_argument("--label", action="append", default=[], metavar="K=V", help="set a label (repeatable)")
-    build.add_argument("--no-cache", action="store_true", help="run every instruction again")
-    build.add_argument("--network", choices=("host", "none", "default"), default="host", help="of RUN (default: host)")
+    image_build.add_arguments(build)
+    build.epilog = image_build.EPILOG
 
 
 class _Sub(Parser):
@@ -67,18 +62,5 @@ def run(options: argparse.Namespace) -> int:
         else:
             print(api.format_fields(options.format, inspected))
     else:
-        with console(options) as sink:
-            image_id = api.build_image(
-                host,
-                options.context,
-                file=options.file,
-                tags=tuple(options.tag),
-                target=options.target,
-                args=api.pairs(options.build_arg, "--build-arg", host.environ),
-                labels=api.pairs(options.label, "--label", {}),
-                no_cache=options.no_cache,
-                network=options.network,
-                sink=sink,
-            )
-        print(image_id)
+        return image_build.run(options)
     return 0

@@ -29,6 +29,7 @@ COMMANDS = {
     "why": "walk from a result back to inputs, commands, images and packages",
     "doctor": "say what this host gives to containers, and what to ask for",
     "image": "list, inspect and build images",
+    "dockerfile": "print the instructions of a Dockerfile, or what is doubtful in it",
     "completion": "print the shell's completion script",
 }
 
@@ -100,8 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             import traceback  # noqa: PLC0415 - only where it is asked for
 
             traceback.print_exc()
-        located = isinstance(error, WorkflowError)  # a list in which each line begins with its place, for editors
-        print(str(error) if located else f"{_error_word()} {error}", file=sys.stderr)
+        print_error(error)
         return error.exit_status
     except OSError as error:
         if debug:
@@ -124,6 +124,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 70  # EX_SOFTWARE
+
+
+def print_error(error: ReproError) -> None:
+    """Print an error as every command does, with what it is about below it (lines of a Dockerfile)."""
+    located = isinstance(error, WorkflowError)  # a list in which each line begins with its place, for editors
+    print(str(error) if located else f"{_error_word()} {error}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(note, file=sys.stderr)
 
 
 def _flushed(arguments: Sequence[str]) -> int:
@@ -153,7 +161,7 @@ def _drop_output() -> None:
 
 
 def _error_word() -> str:
-    from repro.cli.console import colour_wanted  # noqa: PLC0415 - only when there is an error
+    from repro.cli.screen import colour_wanted  # noqa: PLC0415 - only when there is an error
 
     return "\033[31merror:\033[0m" if colour_wanted(sys.stderr, os.environ) else "error:"
 

@@ -19,12 +19,12 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from repro.data.answers import NotThereError, UnreachableError
 from repro.data.part import Counter, Part, renamed
 from repro.data.transports import Transports
-from repro.digest import Digest
+from repro.digest import CHUNK, Digest
 from repro.errors import CorruptError, FetchError, StoreError
 from repro.files import fsync_folder
 
@@ -87,6 +87,24 @@ class Downloads:
                     part.write(data)
                     self._keep(part, digest)
         return digest
+
+    def add_file(self, file: BinaryIO, digest: Digest) -> None:
+        """Keep the bytes of ``file``, which are those of ``digest``; idempotent."""
+        with self._part(digest) as part:
+            if part is not None:
+                part.restart()
+                while piece := file.read(CHUNK):
+                    part.write(piece)
+                self._keep(part, digest)
+
+    def find(self, digest: Digest) -> Path | None:
+        """Return the cached file with these bytes, hashed again; None if there is none. A damaged one is removed."""
+        path = self.path(digest)
+        try:
+            size = os.stat(path).st_size
+        except FileNotFoundError:
+            return None
+        return path if self._intact(digest, size) else None
 
     def fetch(self, wanted: Sequence[Wanted], *, sink: Sink, what: str, offline: bool = False) -> None:
         """Have every file of ``wanted`` in the cache, each verified by size and digest.

@@ -78,8 +78,10 @@ class Transports:
         self.download(url, memory, limit=limit)
         return bytes(memory.data)
 
-    def download(self, url: str, out: Target, *, size: int | None = None, limit: int | None = None) -> None:
+    def download(self, url: str, out: Target, *, size: int | None = None, limit: int | None = None) -> str | None:
         """Write the bytes at ``url`` to ``out``, continuing after the bytes it holds where the server can.
+
+        Returns the server's Last-Modified, as it spells it; None where it does not say.
 
         Args:
             url: an http, https or file address.
@@ -96,7 +98,7 @@ class Transports:
         scheme = urlsplit(url).scheme
         if scheme == "file":
             _copy(url, out, size, most)
-            return
+            return None
         if scheme not in ("http", "https"):
             raise FetchError(
                 f"cannot fetch {redacted(url)}",
@@ -105,7 +107,7 @@ class Transports:
             )
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._attempt(url, out, size, most)
+                return self._attempt(url, out, size, most)
             except Broken as broken:
                 if attempt == ATTEMPTS:
                     raise UnreachableError(
@@ -113,11 +115,10 @@ class Transports:
                     ) from broken
                 pause = self._pause * 2 ** (attempt - 1) if broken.pause is None else broken.pause
                 time.sleep(min(pause, LONGEST_PAUSE))
-            else:
-                return
+        raise AssertionError("the last attempt returns or raises")
 
-    def _attempt(self, url: str, out: Target, size: int | None, most: int | None) -> None:
-        """Ask once, from the byte at which ``out`` ends."""
+    def _attempt(self, url: str, out: Target, size: int | None, most: int | None) -> str | None:
+        """Ask once, from the byte at which ``out`` ends; return Last-Modified."""
         start = out.tell()
         if size is not None and start >= size:
             out.restart()
@@ -143,6 +144,7 @@ class Transports:
         if size is not None and out.tell() < size:
             out_size = out.tell()
             raise Broken(f"truncated: {out_size} of {size} bytes came")
+        return response.headers.get("Last-Modified")
 
     def _open(self, url: str, start: int) -> BaseHTTPResponse:
         """Return the answer whose body is to be read; its status is 200, 206 or 416."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from repro.oci.store import Store
 
-_VERSION: Final = b'{"imageLayoutVersion":"1.0.0"}'
+LAYOUT_VERSION: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _LARGEST_DOCUMENT: Final = 4 << 20  # bytes of a manifest, index or config: what registries take
 
 
@@ -34,7 +34,7 @@ def write_layout(store: Store, image_id: Digest, folder: Path, tag: str | None =
     manifest, descriptor = store.manifest(image_id)
     write_atomic(blobs / image_id.hex, store.read_blob(image_id))
     write_atomic(blobs / descriptor.digest.hex, manifest)
-    write_atomic(folder / "oci-layout", _VERSION)
+    write_atomic(folder / "oci-layout", LAYOUT_VERSION)
     annotations = {REF_NAME: tag} if tag is not None else {}
     entry = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations)
     others = [other for other in _entries(folder) if other != entry and (tag is None or _tag(other) != tag)]

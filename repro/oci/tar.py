@@ -153,7 +153,7 @@ class TarWriter:
 
     def _special(self, parent: int, name: bytes, prefix: bytes, status: os.stat_result) -> None:
         mode = status.st_mode
-        owner = (status.st_uid, status.st_gid) if self._form == inode.REAL else (0, 0)
+        owner = (status.st_uid, status.st_gid) if self._form != inode.ONE else (0, 0)
         mtime = _seconds(status)
         if stat.S_ISLNK(mode):
             target = os.readlink(name, dir_fd=parent)
@@ -169,7 +169,7 @@ class TarWriter:
     ) -> tuple[tuple[int, int], list[tuple[str, bytes]], bool]:
         """Return the wished owner, the attributes for the tar, and whether it is an opaque folder."""
         owner, attributes, opaque = inode.tar_attributes(descriptor, self._form)
-        if self._form == inode.REAL:
+        if self._form != inode.ONE:
             owner = (status.st_uid, status.st_gid)
         return owner or (0, 0), attributes, opaque
 

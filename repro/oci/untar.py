@@ -58,10 +58,14 @@ class TarEntry:
 
 
 class TarReader:
-    """Iterates over the entries of a tar; ``data`` gives the bytes of the entry at hand. One pass."""
+    """Iterates over the entries of a tar; ``data`` gives the bytes of the entry at hand. One pass.
 
-    def __init__(self, source: Source) -> None:
+    What follows the end must be zeros, unless it is said not to be ``padded`` so: then it is not read.
+    """
+
+    def __init__(self, source: Source, *, padded: bool = True) -> None:
         self._source = source
+        self._padded = padded
         self._hash = hashlib.sha256()
         self._buffer = memoryview(b"")
         self._left = 0  # bytes of the entry's data not taken yet
@@ -76,7 +80,8 @@ class TarReader:
             self._skip()
             entry = self._next(last)
             if entry is None:
-                self._check_end()
+                if self._padded:
+                    self._check_end()
                 return
             last = entry.shown
             yield entry
@@ -183,6 +188,14 @@ class TarReader:
             self.size += len(data)
             self._buffer = memoryview(data)
         return bool(self._buffer)
+
+
+def is_header(block: bytes) -> bool:
+    """Say whether a block is the header of a tar's entry: its checksum is right."""
+    try:
+        return len(block) == tar.BLOCK and block.count(0) != tar.BLOCK and bool(_parse_header(block, "the start").name)
+    except DataError:
+        return False
 
 
 def _parse_header(block: bytes, last: str) -> TarEntry:

@@ -63,6 +63,11 @@ class View:
         self._form = form
         self._folders: dict[str, tuple[str, ...]] = {"": tuple(str(layer) for layer in reversed(layers))}
 
+    @property
+    def form(self) -> str:
+        """The form that the layers are unpacked in."""
+        return self._form
+
     def entry(self, path: str) -> Entry | None:
         """Return what ``path`` is; None if it is not there. Its parents' links are resolved, it is not."""
         parts = _parts(path)

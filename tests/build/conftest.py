@@ -128,16 +128,17 @@ class Workshop:
         self.launcher = launcher
         self.context = folder / "context"
         self.context.mkdir(parents=True, exist_ok=True)
-        self.base = put_base(self.store)
+        self.base = self.plain = put_base(self.store)
         self.events: list[object] = []
 
     def find_base(self, name: str, where: Location) -> Digest:
-        """Know one image, ``base``."""
-        if name != "base":
+        """Know ``base``, which a test may set to another image, and ``plain``, which stays what it was."""
+        known = {"base": self.base, "plain": self.plain}
+        if name not in known:
             raise UsageError(f"no image {name}", where=where)
-        return self.base
+        return known[name]
 
-    def build(self, text: str, *, context=None, extras: Extras | None = None, **options) -> BuildResult:
+    def build(self, text: str, *, context=None, extras: Extras | None = None, fetch=None, **options) -> BuildResult:
         """Build ``text`` in the context folder, its .dockerignore applied."""
         ignore = self.context / ".dockerignore"
         rules = parse_ignore(ignore.read_text()) if ignore.exists() else None
@@ -152,6 +153,7 @@ class Workshop:
             base=self.find_base,
             extras=lambda _: extras or Extras(),
             sink=self.events.append,
+            fetch=fetch,
         )
 
     def view(self, result: BuildResult) -> View:

@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from repro.build.conditions import Conditions
 from repro.build.context import MappingContext
 from repro.errors import BuildError, DockerfileError
 from tests.build.conftest import EPOCH
@@ -68,6 +69,24 @@ def files_of(view, folder: str) -> list[str]:
         ("<<one <<two a.txt /t/\n1\none\n2\ntwo", ["/t/a.txt", "/t/one", "/t/two"]),
         ("<<one /t/name\n1\none", ["/t/name"]),
         ("$SOURCE /t/${NAME:-named}", ["/t/named"]),
+        ("a.txt/ /t/", ["/t/a.txt"]),
+        ("a.txt b.txt /t/x/.", ["/t/x/a.txt", "/t/x/b.txt"]),
+        ("a.txt b.txt /t/x", ["/t/x"]),  # the last one wins, as in Docker; a warning says so
+        ("dir/sub other /t", ["/t/w", "/t/y", "/t/z.txt"]),
+        ("to-*/x a.txt /t/", ["/t/a.txt"]),  # a pattern does not enter links
+        ("--parents dir/sub/y a.txt /t", ["/t/a.txt", "/t/dir/sub/y"]),
+        ("--parents ./dir/./sub/y /t/", ["/t/sub/y"]),
+        ("--parents dir/./sub /t/", ["/t/sub/y", "/t/sub/z.txt"]),
+        ("--parents */sub/*.txt /t/", ["/t/dir/sub/z.txt"]),
+        ("--parents **/y /t/", ["/t/dir/sub/y"]),
+        ("--parents d*/./sub/y none* /t/", ["/t/sub/y"]),
+        ("--parents --exclude=**/y dir/sub /t/", ["/t/dir/sub/z.txt"]),
+        ("--exclude=sub dir /t/", ["/t/link -> x", "/t/x"]),
+        ("--exclude=*.txt --exclude=link dir /t/", ["/t/sub/y", "/t/sub/z.txt", "/t/x"]),
+        ("--exclude=**/*.txt --exclude=l* dir /t/", ["/t/sub/y", "/t/x"]),
+        ("--exclude=* --exclude=!sub/y dir /t/", ["/t/sub/y"]),
+        ("--exclude=b* *.txt /t/", ["/t/a.txt"]),
+        ("--link a.txt dir /t/", ["/t/a.txt", "/t/link -> x", "/t/sub/y", "/t/sub/z.txt", "/t/x"]),
     ],
 )
 def test_sources_go_where_docker_puts_them(filled, copy, expected):
@@ -113,13 +132,20 @@ def test_a_link_of_the_image_never_leads_out_of_it(filled, tmp_path):
     [
         ("c.txt /t/", "'c.txt' does not exist", 6, "did you mean"),
         ("dir/sub/q /t/", "'dir/sub/q' does not exist", 6, None),
-        ("a.txt b.txt /t", "needs a folder as destination", 18, "/t/"),
         ("outside /t", "a link to '/etc/passwd', which does not exist", 6, None),
         ("dir /etc/passwd", "is a file in the image, not a folder", 1, None),
         ("a.txt /etc/passwd/x", "is a file in the image, not a folder", 1, None),
         ("--chown=bob a.txt /t", "no user 'bob'", 6, "number"),
-        ("--chmod=u+x a.txt /t", "not supported by this version", 6, "octal"),
-        ("--parents a.txt /t", "not supported by this version", 1, None),
+        ("--chown=ada:none a.txt /t", "no group 'none'", 6, "number"),
+        ("--chown=: a.txt /t", "names nobody", 6, "user:group"),
+        ("--chmod=rw a.txt /t", "not a mode", 6, "u=rwX"),
+        ("--chmod=10000 a.txt /t", "not a mode", 6, "octal"),
+        ("--chmod=u+y a.txt /t", "not a mode", 6, "octal"),
+        ("--parents dir/q /t", "'dir/q' does not exist", 16, None),
+        ("--exclude=[ a.txt /t", "not a pattern", 6, None),
+        ("[a /t/", "not a pattern", 6, "[[]"),
+        ("https://example.org/x /t/", "COPY cannot read an address", 6, "ADD"),
+        ("git@example.org:x.git /t/", "a git repository cannot be a source", 6, "clone"),
         ("--from=nowhere a.txt /t", "no image nowhere", 1, None),
         ("--from=5 a.txt /t", "no stage '5'", 6, None),
     ],
@@ -159,7 +185,15 @@ def test_modes_are_kept_and_owners_become_root(filled):
 
 @pytest.mark.parametrize(
     ("chown", "expected"),
-    [("ada", (1000, 1001)), ("ada:lab", (1000, 2000)), ("7", (7, 7)), ("7:lab", (7, 2000)), ("$WHO", (1000, 1001))],
+    [
+        ("ada", (1000, 1001)),
+        ("ada:lab", (1000, 2000)),
+        ("ada:", (1000, 0)),
+        ("7", (7, 7)),
+        ("7:lab", (7, 2000)),
+        (":lab", (0, 2000)),
+        ("$WHO", (1000, 1001)),
+    ],
 )
 def test_chown_and_chmod_apply_to_all_that_is_made(filled, chown, expected):
     """Names are the image's; files, folders and made parents get the owner."""
@@ -242,15 +276,6 @@ def test_heredocs_expand_unless_quoted(filled):
     assert ["value b\n", "$A\n", "tab value\n"] == [filled.read(result, f"/t/{name}") for name in "xyz"]
 
 
-def test_a_plain_add_is_a_copy_and_the_rest_is_refused(filled):
-    """Addresses and archives come with a later version."""
-    result = filled.build("FROM base\nADD a.txt dir /t/\n")
-    assert "a.txt" == filled.read(result, "/t/a.txt")
-    for source in ("https://example.org/x", "git@example.org:x.git", "x.tar.gz"):
-        with pytest.raises(DockerfileError, match="not supported by this version"):
-            filled.build(f"FROM base\nADD {source} /t/\n")
-
-
 def test_a_made_up_context_has_files_and_folders_by_name(shop, tmp_path):
     """A mapping of names to host paths works for COPY and for mounts."""
     (tmp_path / "debs").mkdir()
@@ -275,3 +300,147 @@ def test_names_need_not_be_utf8(shop):
     result = shop.build("FROM base\nCOPY d /t\n")
     assert [name] == shop.view(result).listdir("/t")
     assert 1 == shop.build("FROM base\nCOPY d /t\n").cached
+
+
+@pytest.mark.parametrize(
+    ("chmod", "expected"),
+    [
+        ("7", (0o007, 0o007, 0o007)),
+        ("4755", (0o4755, 0o4755, 0o4755)),
+        ("u=rwX,go=rX", (0o644, 0o755, 0o755)),
+        ("go-rwx", (0o640 & 0o700, 0o755 & 0o700, 0o700)),
+        ("+x", (0o751, 0o755, 0o755)),
+        ("+w", (0o640, 0o755, 0o755)),  # without a who the umask's bits stay as they are
+        ("a+w,o=", (0o660, 0o770, 0o770)),
+        ("u+s,g+s,+t", (0o7640, 0o7755, 0o7755)),
+        ("o=u", (0o646, 0o757, 0o757)),
+    ],
+)
+def test_symbolic_modes_change_each_file_as_chmod_would(shop, chmod, expected):
+    """A plain file, an executable and a folder, next to what chmod(1) makes of the same modes in RUN."""
+    (shop.context / "d/folder").mkdir(parents=True)
+    for name, mode in (("plain", 0o640), ("program", 0o755)):
+        (shop.context / "d" / name).write_text(name)
+        (shop.context / "d" / name).chmod(mode)
+    (shop.context / "d/folder").chmod(0o755)
+    result = shop.build(
+        f"FROM base\nCOPY d /ran\nRUN umask 022; chmod {chmod} /ran/*\nCOPY --chmod={chmod} d /copied\n"
+    )
+    view = shop.view(result)
+    modes = {
+        place: tuple(
+            stat.S_IMODE(view.entry(f"/{place}/{name}").stat.st_mode) for name in ("plain", "program", "folder")
+        )
+        for place in ("ran", "copied")
+    }
+    assert {"ran": expected, "copied": expected} == modes
+
+
+def test_hard_links_of_the_context_stay_within_one_folder(shop):
+    """As in Docker: linked in one copied folder, apart in two, and apart when they are copied by name."""
+    for folder in ("d", "e"):
+        (shop.context / folder).mkdir()
+    (shop.context / "d/x").write_text("x")
+    os.link(shop.context / "d/x", shop.context / "d/y")
+    os.link(shop.context / "d/x", shop.context / "e/z")
+    result = shop.build("FROM base\nCOPY d e /t/\nCOPY d/x d/y /n/\nCOPY . /all/\n")
+    view = shop.view(result)
+
+    def inode(path: str) -> int:
+        return view.entry(path).stat.st_ino
+
+    assert inode("/t/x") == inode("/t/y")
+    assert inode("/t/x") != inode("/t/z")
+    assert inode("/n/x") != inode("/n/y")
+    assert inode("/all/d/x") == inode("/all/e/z")
+    os.unlink(shop.context / "d/y")
+    (shop.context / "d/y").write_text("x")
+    assert 0 == shop.build("FROM base\nCOPY d /t/\n").cached
+
+
+def test_extended_attributes_of_the_context_are_left_out(shop):
+    """What a browser notes of a download must not make another image."""
+    (shop.context / "f").write_text("f")
+    os.setxattr(shop.context / "f", "user.xdg.origin.url", b"somewhere")
+    result = shop.build("FROM base\nCOPY f /t/\n")
+    assert "user.xdg.origin.url" not in os.listxattr(shop.view(result).entry("/t/f").host)
+
+
+def test_a_link_of_the_files_name_is_replaced_and_one_at_the_destination_is_followed(filled):
+    """`COPY a.txt /t/` over a link /t/a.txt leaves what it leads to alone; `COPY a.txt /t/l` writes there."""
+    result = filled.build(
+        "FROM base\nRUN mkdir /t && echo old > /target && ln -s /target /t/a.txt && ln -s /other /t/l\n"
+        "COPY a.txt /t/\nCOPY b.txt /t/l\n"
+    )
+    view = filled.view(result)
+    assert ("file", "old\n") == (view.entry("/t/a.txt").kind, filled.read(result, "/target"))
+    assert ("link", "b.txt") == (view.entry("/t/l").kind, filled.read(result, "/other"))
+
+
+def test_link_makes_a_layer_that_needs_nothing_below(filled):
+    """Folders are new, links of the image are not followed, and the layer serves over another base."""
+    first = filled.build("FROM base\nCOPY --link a.txt /bin/\nCOPY --link --chown=ada b.txt /tmp/\n")
+    view = filled.view(first)
+    assert ["a.txt"] == view.listdir("/bin")
+    assert (0o755, 1000) == (stat.S_IMODE(view.entry("/tmp").stat.st_mode), view.entry("/tmp").uid)
+    again = filled.build("FROM base\nRUN echo > /new\nCOPY --link a.txt /bin/\n")
+    assert (2, 1) == (again.instructions, again.cached)
+    plain = filled.build("FROM base\nCOPY --link --chmod=0600 a.txt /bin/\n")
+    assert "link" == filled.view(plain).entry("/bin").kind
+
+
+def test_parents_keep_their_modes_and_need_not_be_meant(filled):
+    """Folders on the way come with the source's mode, existing ones get it too; files beside are not copied."""
+    (filled.context / "dir").chmod(0o711)
+    (filled.context / "dir/sub").chmod(0o750)
+    result = filled.build("FROM base\nRUN mkdir -p /t/dir && chmod 0700 /t/dir\nCOPY --parents dir/sub/y /t/\n")
+    view = filled.view(result)
+    assert ["sub"] == view.listdir("/t/dir")
+    assert (0o711, 0o750) == tuple(stat.S_IMODE(view.entry(path).stat.st_mode) for path in ("/t/dir", "/t/dir/sub"))
+
+
+def test_what_is_excluded_does_not_matter_to_the_cache(filled):
+    """A changed file that --exclude leaves out, or --parents does not name, is a hit."""
+    text = "FROM base\nCOPY --exclude=sub dir /t/\nCOPY --parents a.txt /u/\n"
+    filled.build(text)
+    (filled.context / "dir/sub/y").write_text("changed")
+    (filled.context / "b.txt").write_text("changed")
+    assert 2 == filled.build(text).cached
+
+
+@pytest.mark.parametrize("name", [".wh.x", ".wh..wh..opq"])
+def test_names_that_mark_deleted_files_are_a_located_error(shop, name):
+    """Docker makes a broken layer of them."""
+    (shop.context / "d").mkdir()
+    (shop.context / "d" / name).write_text("x")
+    with pytest.raises(BuildError, match="cannot hold a file of this name") as caught:
+        shop.build("FROM base\nCOPY d /t/\n")
+    assert "Dockerfile:2:1" == str(caught.value.where)
+
+
+def test_several_files_to_one_name_are_told(filled):
+    """Docker keeps the last one without a word."""
+    filled.build("FROM base\nCOPY a.txt b.txt /t\n")
+    assert any("each file replaces the one before" in getattr(event, "text", "") for event in filled.events)
+    filled.build("FROM base\nCOPY a.txt b.txt /tmp\n")
+    assert not any("each file" in getattr(event, "text", "") for event in filled.events)
+
+
+def test_the_order_of_creation_does_not_show(filled):
+    """Going through folders backwards makes the same image."""
+    text = "FROM base\nCOPY . /t/\nCOPY --from=base /usr /u\n"
+    first = filled.build(text)
+    second = filled.build(text, no_cache=True, conditions=Conditions(reverse=True))
+    assert first.image_id == second.image_id
+
+
+def test_holes_stay_holes(shop):
+    """A sparse file of 1 GiB takes no more room in the layer than in the context."""
+    with open(shop.context / "sparse", "wb") as file:
+        file.truncate(1 << 30)
+        file.seek(1 << 29)
+        file.write(b"x")
+    result = shop.build("FROM base\nCOPY sparse /\n")
+    status = shop.view(result).entry("/sparse").stat
+    assert 1 << 30 == status.st_size
+    assert status.st_blocks < 1 << 14

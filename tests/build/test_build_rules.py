@@ -16,19 +16,35 @@ from repro.digest import Digest
 from repro.dockerfile.ignore import parse_ignore
 from repro.errors import DataError
 
+EPOCH = 1_700_000_000
+
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.pattern)
 def test_each_rule_drops_its_file_and_no_other(tmp_path, rule):
-    """The file goes, its neighbours, links and folders stay; and the rule says why."""
-    file = tmp_path / rule.pattern
+    """The file (of a folder, each file in it) goes, its neighbours, links and folders stay; and the rule says why."""
+    file = tmp_path / rule.pattern / "a/b" if rule.pattern.endswith("/") else tmp_path / rule.pattern
+    above = (tmp_path / rule.pattern).parent
     file.parent.mkdir(parents=True)
     file.write_text("x")
-    (file.parent / "neighbour").write_text("x")
-    assert (rule.pattern,) == normalise(tmp_path)
-    assert ["neighbour"] == os.listdir(file.parent)
+    (above / "neighbour").write_text("x")
+    assert (os.path.relpath(file, tmp_path),) == normalise(tmp_path, EPOCH)
+    assert ["neighbour"] == os.listdir(above)
     assert rule.reason
-    os.symlink("neighbour", file)
-    assert () == normalise(tmp_path)
+    os.symlink("neighbour", tmp_path / rule.pattern.removesuffix("/"))
+    assert () == normalise(tmp_path, EPOCH)
+
+
+def test_a_dropped_folder_keeps_what_is_no_file(tmp_path):
+    """A whiteout hides a lower layer's file: were it dropped, that file would show again. So would a link's name."""
+    folder = tmp_path / "cache"
+    (folder / "deep/er").mkdir(parents=True)
+    (folder / "deep/er/file").write_text("x")
+    (folder / "kept").mkdir()
+    os.symlink("nowhere", folder / "kept/link")
+    os.mkfifo(folder / "pipe")
+    assert ("cache/deep/er/file",) == normalise(tmp_path, EPOCH, (Rule("cache/", "test"),))
+    assert ["kept", "pipe"] == sorted(os.listdir(folder))
+    assert ["link"] == os.listdir(folder / "kept")
 
 
 def test_a_pattern_matches_within_one_name_and_follows_no_link(tmp_path):
@@ -42,7 +58,7 @@ def test_a_pattern_matches_within_one_name_and_follows_no_link(tmp_path):
         (upper / "var/log" / name).write_text("x")
     os.symlink(elsewhere, upper / "var/link")
     rules = (Rule("var/log/*.log", "test"), Rule("var/link/*.log", "test"), Rule("none/*", "test"))
-    assert ("var/log/a.log", "var/log/b.log") == normalise(upper, rules)
+    assert ("var/log/a.log", "var/log/b.log") == normalise(upper, 0, rules)
     assert ["a.log"] == os.listdir(elsewhere)
 
 

@@ -192,14 +192,6 @@ def test_tmpfs_and_cache_mounts(shop):
     assert [] == os.listdir(shop.store.image_layers(result.image_id)[-1])
 
 
-@pytest.mark.parametrize("mount", ["type=secret,id=x", "type=ssh", "type=cache,from=base,target=/x"])
-def test_what_is_not_supported_yet_says_so(shop, mount):
-    """Mounts of later versions are refused by name and place."""
-    with pytest.raises(DockerfileError, match="not supported by this version") as caught:
-        shop.build(f"FROM base\nRUN --mount={mount} true\n")
-    assert "Dockerfile:2:5" == str(caught.value.where)
-
-
 def test_a_missing_mount_source_names_near_names(shop):
     """The error points at the mount."""
     (shop.context / "packages").mkdir()

@@ -64,15 +64,15 @@ def test_a_target_is_built_alone(shop, target, expected):
         ("RUN x\nFROM base", {}, "before the first FROM", "Dockerfile:1:1"),
         ("ARG A=1", {}, "there is no FROM", "Dockerfile:1:1"),
         ("FROM $NOTHING", {}, "is empty", "Dockerfile:1:6"),
-        ("FROM base AS a\nFROM base AS a", {}, "two stages are named 'a'", "Dockerfile:2:1"),
         ("FROM base\nCOPY --from=b /x /y\nFROM base AS b", {"target": "0"}, "no stage 'b' before", "Dockerfile:2:6"),
         ("FROM --platform=linux/s390x base", {}, "not this machine's", "Dockerfile:1:6"),
         ("FROM nothing", {}, "no image nothing", "Dockerfile:1:6"),
-        ("FROM base\nONBUILD RUN x", {}, "not supported by this version", "Dockerfile:2:1"),
+        ("FROM --platform=$NOTHING base", {}, "not this machine's", "Dockerfile:1:6"),
         ("FROM base\nEXPOSE http", {}, "not a port: 'http'", "Dockerfile:2:8"),
         ("FROM base\nEXPOSE 70000", {}, "not a port: '70000'", "Dockerfile:2:8"),
         ('FROM base\nENV A="${B:?set B}"', {}, "B: set B", "Dockerfile:2:7"),
-        ("FROM base\nWORKDIR $B", {}, "is empty", "Dockerfile:2:9"),
+        ("FROM base\nVOLUME $B", {}, "is empty", "Dockerfile:2:8"),
+        ("FROM base\nSTOPSIGNAL $B", {}, "not a signal: ''", "Dockerfile:2:12"),
         ("FROM base\nWORKDIR /etc/passwd", {}, "is a file in the image", "Dockerfile:2:1"),
     ],
 )
@@ -110,7 +110,7 @@ def test_an_argument_that_nothing_declares_is_told(shop):
     """A misspelt --build-arg does not pass in silence; a proxy needs no ARG."""
     shop.build("FROM base\nARG VERSION\n", args={"VERSOIN": "1", "VERSION": "2", "HTTPS_PROXY": "x"})
     assert ["the build argument VERSOIN is not used: no ARG declares it"] == [
-        event.text for event in shop.events if isinstance(event, Notice)
+        event.text for event in shop.events if isinstance(event, Notice) and "argument" in event.text
     ]
 
 
@@ -154,7 +154,11 @@ def test_the_config_holds_what_the_instructions_say(shop):
         ("ENTRYPOINT top", ["/bin/sh", "-c", "top"], None),  # a CMD of the base was meant for its entry point
         ('CMD ["a"]\nENTRYPOINT ["b"]', ["b"], ["a"]),
         ('ENTRYPOINT ["b"]\nCMD ["a"]', ["b"], ["a"]),
-        ("ENTRYPOINT []", [], None),
+        ("ENTRYPOINT []", None, None),
+        ("CMD []", None, None),
+        ("CMD", None, ["/bin/sh", "-c", ""]),
+        ('ENTRYPOINT ["b"]\nENTRYPOINT []', None, None),
+        ('CMD []\nENTRYPOINT ["b"]', ["b"], None),
         ("LABEL a=b", None, ["sh"]),
         ("HEALTHCHECK NONE", None, ["sh"]),
     ],
@@ -195,19 +199,10 @@ def test_an_image_from_scratch_starts_at_1970(shop):
     assert "/" == found["config"]["WorkingDir"]
 
 
-def test_a_base_with_triggers_is_refused_by_name(shop):
-    """ONBUILD of a base would change the build: not in silence."""
-    base = shop.store.config(shop.base)
-    shop.base = shop.store.put_image(dataclasses.replace(base, on_build=("RUN make",)))
-    with pytest.raises(BuildError, match="ONBUILD triggers") as caught:
-        shop.build("FROM base\n")
-    assert "RUN make" in (caught.value.hint or "")
-
-
 def test_a_base_for_another_machine_is_refused(shop):
     """Its programs could not run here."""
     shop.base = shop.store.put_image(dataclasses.replace(shop.store.config(shop.base), architecture="s390x"))
-    with pytest.raises(BuildError, match="base is for s390x"):
+    with pytest.raises(BuildError, match="base is for linux/s390x, not for linux/"):
         shop.build("FROM base\n")
 
 

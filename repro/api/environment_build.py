@@ -1,0 +1,166 @@
+"""Environments' builds: from a locked declaration to an image, in the caller's store or, to verify, in another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from repro.api.archives import PREFIX, archive_base
+from repro.api.bases import stored_image
+from repro.api.contexts import folder_context
+from repro.environment.lock import archive_digest
+from repro.workflow.model import ArchiveBase, DockerfileEnvironment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from repro.api.archives import Archives
+    from repro.api.engine import Engine
+    from repro.api.lockfile import LockFile
+    from repro.api.project import Project
+    from repro.api.verify_build import Again
+    from repro.build.conditions import Conditions
+    from repro.build.context import FolderContext
+    from repro.build.engine import BuildOptions, BuildResult
+    from repro.digest import Digest
+    from repro.environment.model import EnvironmentLock
+    from repro.environment.render import Recipe
+    from repro.errors import Location
+    from repro.workflow.model import TemplateEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to build; the fields are those of `repro.build.options.BuildOptions`."""
+
+    no_cache: bool = False
+    normalize: bool = True
+    explain: bool = False
+
+
+class EnvironmentBuilder:
+    """Builds what ``lock`` has of the environments of ``project``."""
+
+    def __init__(self, project: Project, engine: Engine, archives: Archives, lock: LockFile) -> None:
+        self._project = project
+        self._engine = engine
+        self._archives = archives
+        self._lock = lock
+
+    def build(
+        self, env: TemplateEnvironment | DockerfileEnvironment, entry: EnvironmentLock, manner: Manner
+    ) -> BuildResult:
+        """Return the environment's image, made in the caller's store."""
+        return self._build(self._engine, env, entry, self._options(env, manner), self._base)
+
+    def again(self, env: TemplateEnvironment | DockerfileEnvironment, entry: EnvironmentLock, manner: Manner) -> Again:
+        """Return what builds it once more elsewhere, for `repro.api.verify_build.verify`."""
+        first = self._options(env, manner)
+
+        def build(engine: Engine, conditions: Conditions, carry: Callable[[Digest], Digest], /) -> BuildResult:
+            options = replace(first, conditions=conditions, no_cache=False)  # that store has nothing to recall
+            return self._build(engine, env, entry, options, lambda name, where: carry(self._base(name, where)))
+
+        return build
+
+    def recipe(self, env: TemplateEnvironment, entry: EnvironmentLock) -> Recipe:
+        """Return the rendered Dockerfile with all that it depends on."""
+        from repro.environment.render import render  # noqa: PLC0415 - imports Jinja2
+
+        text, file = self.template(env)
+        return render(env, entry, text, template_file=file, base_digest=self.base_digest(env))
+
+    def base_digest(self, env: TemplateEnvironment) -> Digest:
+        """Return what identifies the base: what an archive's is locked to, or the image's ID."""
+        if isinstance(env.base, ArchiveBase):
+            return archive_digest(self._lock.archive(env.base))
+        return self._base(env.base.reference, env.where)
+
+    def template(self, env: TemplateEnvironment) -> tuple[str, str]:
+        """Return the template's text and its name in messages."""
+        from repro.environment.render import shipped_template  # noqa: PLC0415 - not for Dockerfiles of users' own
+
+        if "/" not in env.template and not env.template.endswith(".j2"):
+            return shipped_template(env.template, env.where), f"{env.template}.Dockerfile.j2"
+        return self._lock.text(env.template, env.where, "template"), env.template
+
+    def context(self, env: DockerfileEnvironment) -> FolderContext:
+        """Return the build context, without this project's own state: it changes with each run."""
+        project = self._project
+        return folder_context(project.root / env.context, env.dockerfile, (project.state, project.lock_file))
+
+    def _build(
+        self,
+        engine: Engine,
+        env: TemplateEnvironment | DockerfileEnvironment,
+        entry: EnvironmentLock,
+        options: BuildOptions,
+        base: Callable[[str, Location], Digest],
+    ) -> BuildResult:
+        """Build in the store of ``engine``; ``base`` finds what FROM names."""
+        from repro.api.image_build import build_folder  # noqa: PLC0415 - only to build
+
+        if isinstance(env, DockerfileEnvironment):
+            text, file = self._lock.dockerfile(env), env.dockerfile
+            context = self.context(env)
+            return build_folder(
+                engine, text, file=file, context=context, options=options, base=base, archives=self._archives
+            )
+        return self._build_recipe(engine, env, entry, options, base)
+
+    def _build_recipe(
+        self,
+        engine: Engine,
+        env: TemplateEnvironment,
+        entry: EnvironmentLock,
+        options: BuildOptions,
+        base: Callable[[str, Location], Digest],
+    ) -> BuildResult:
+        from repro.api.image_build import build_folder  # noqa: PLC0415 - only to build
+        from repro.build.context import MappingContext  # noqa: PLC0415
+
+        recipe = self.recipe(env, entry)
+        with engine.store.workspace() as room:
+            files = {"apt": self._repository(env, entry, room)} if entry.packages else {}
+            return build_folder(
+                engine,
+                recipe.dockerfile,
+                file=f"{env.name}.Dockerfile",
+                context=MappingContext(files),
+                options=options,
+                base=base,
+                archives=self._archives,
+            )
+
+    def _options(self, env: TemplateEnvironment | DockerfileEnvironment, manner: Manner) -> BuildOptions:
+        from repro.build.engine import BuildOptions  # noqa: PLC0415 - only to build
+
+        options = BuildOptions(
+            name=env.name,
+            no_cache=manner.no_cache,
+            normalize=manner.normalize,
+            explain=manner.explain,
+            origin=f"{self._project.root}#{env.name}",
+        )
+        if isinstance(env, DockerfileEnvironment):
+            return replace(options, target=env.target, args=env.args)
+        return replace(options, lint=False)  # a template of ours, and packages that are locked
+
+    def _repository(self, env: TemplateEnvironment, entry: EnvironmentLock, room: Path) -> Path:
+        """Return a flat repository of the locked packages in ``room``, fetched where the downloads lack them."""
+        from repro.environment.resolvers.archive import fetch_packages  # noqa: PLC0415 - only to build
+        from repro.environment.resolvers.flat import flat_repository  # noqa: PLC0415
+
+        source = self._archives.source_or_none(env.base) if isinstance(env.base, ArchiveBase) else None
+        downloads, sink = self._engine.downloads, self._engine.sink
+        fetch_packages(entry.packages, source=source, downloads=downloads, sink=sink, what=f"packages of {env.name}")
+        flat_repository(entry.packages, downloads, room / "apt")
+        return room / "apt"
+
+    def _base(self, name: str, where: Location) -> Digest:
+        """Return the image for a FROM that is no stage: an archive's as locked, or one in the store."""
+        if name.startswith(PREFIX):
+            base = archive_base(name, where)
+            return self._archives.image(base, self._lock.archive(base))
+        return stored_image(self._engine.store, name, where)
