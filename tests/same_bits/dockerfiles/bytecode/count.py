@@ -1,0 +1,3 @@
+import lab
+
+print(len(lab.WORDS))

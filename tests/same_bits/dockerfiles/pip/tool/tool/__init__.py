@@ -1,0 +1,6 @@
+from tool import fast
+
+
+def main():
+    """Print the answer."""
+    print(fast.answer())
