@@ -92,7 +92,7 @@ def test_what_cannot_be_built_is_a_located_error(shop, text, options, message, p
         ("ARG A=1\nFROM base\nRUN echo $A > /o", {}, ""),
         ("ARG A=ba\nARG B=${A}se\nFROM $B\nARG B\nRUN echo $B > /o", {}, "base"),
         ("FROM base\nARG A=1 B=${A}2\nRUN echo $A $B > /o", {}, "1 12"),
-        ("FROM base\nENV A=env\nARG A=arg\nRUN echo $A > /o", {"A": "given"}, "env"),
+        ("FROM base\nENV A=env\nARG A=arg\nRUN echo $A > /o", {"A": "given"}, "given"),
         ("FROM base AS a\nARG A=1\nFROM a\nRUN echo $A > /o", {}, "1"),
         ("FROM base\nARG TARGETARCH TARGETPLATFORM\nRUN echo $TARGETARCH $TARGETPLATFORM > /o", {}, None),
         ("FROM base\nRUN echo $http_proxy > /o", {"http_proxy": "p"}, "p"),
