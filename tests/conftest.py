@@ -19,6 +19,16 @@ def ordinary():
 
 
 @pytest.fixture(scope="session")
+def with_ranges():
+    """An ordinary user with a subordinate range; only root can make one."""
+    if os.getuid() != 0:
+        pytest.skip("only root can make a user with subordinate ranges")
+    account = accounts.make_with_ranges()
+    yield account
+    accounts.remove(account)
+
+
+@pytest.fixture(scope="session")
 def download_cache() -> Path:
     """The folder of downloads that tests share from one session to the next; content-addressed and verified."""
     named = os.environ.get("REPRO_TEST_CACHE")

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from repro.errors import LockError, UsageError
-from repro.workflow.model import ArchiveBase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from repro.environment.resolvers.index import Indexes
     from repro.environment.resolvers.source import ArchiveSource
     from repro.errors import Location
+    from repro.workflow.model import ArchiveBase
 
 PREFIX = "archive:"  # of a base's name in FROM
 _NAMES = re.compile(rf"\b{PREFIX}[a-z0-9]+/[a-z0-9.-]+")
@@ -105,6 +105,8 @@ class Archives:
 
 def archive_base(name: str, where: Location | None = None) -> ArchiveBase:
     """Return the base that ``archive:debian/bookworm`` names; UsageError for another spelling."""
+    from repro.workflow.model import ArchiveBase  # noqa: PLC0415 - a build whose base is in the store needs no workflow
+
     archive, slash, suite = name.removeprefix(PREFIX).partition("/")
     if not slash or not archive or not suite or "/" in suite:
         raise UsageError(f"not an archive base: {name!r}", where=where, hint="write it as archive:debian/bookworm")

@@ -6,8 +6,6 @@ import contextlib
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from repro.data.cache import Downloads
-from repro.data.transports import Transports
 from repro.errors import StoreError
 from repro.events import Notice
 from repro.oci.store import Store
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from repro.api.host import Host
+    from repro.data.cache import Downloads
+    from repro.data.transports import Transports
     from repro.events import Sink
     from repro.runtime.modes import Choice
     from repro.runtime.spec import Mode
@@ -80,11 +80,15 @@ class Engine:
     @cached_property
     def transports(self) -> Transports:
         """The way to files outside, through the proxies and certificates of the host's environment."""
+        from repro.data.transports import Transports  # noqa: PLC0415 - what is cached needs no network
+
         return Transports(self.host.environ)
 
     @cached_property
     def downloads(self) -> Downloads:
         """What was fetched by hash."""
+        from repro.data.cache import Downloads  # noqa: PLC0415
+
         return Downloads(self.host.cache_root, self.transports)
 
     def launcher(self) -> Launcher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from repro.api.engine import Engine
     from repro.api.host import Host
     from repro.api.outputs import Output
+    from repro.api.remote import RemoteFiles
     from repro.build.conditions import Conditions
     from repro.build.context import Context
     from repro.build.engine import BuildOptions, BuildResult
+    from repro.build.remote import Fetch, Fetched
     from repro.build.verify import Verdict
     from repro.data.checksum import StatCache
     from repro.digest import Digest, Json
@@ -179,8 +182,7 @@ def build_folder(
     archives: Archives,
 ) -> BuildResult:
     """Return the image of a Dockerfile's ``text`` with ``context``; errors carry an excerpt as a note."""
-    from repro.api.remote import RemoteFiles  # noqa: PLC0415 - only to build
-    from repro.build.engine import build  # noqa: PLC0415
+    from repro.build.engine import build  # noqa: PLC0415 - only to build
 
     with engine.store.workspace() as room, noted_excerpt(text, file):
         return build(
@@ -193,8 +195,23 @@ def build_folder(
             base=base,
             extras=lambda name: archives.extras(name, room),
             sink=engine.sink,
-            fetch=RemoteFiles(engine.downloads, engine.transports, room),
+            fetch=_fetch(engine, room),
         )
+
+
+def _fetch(engine: Engine, room: Path) -> Fetch:
+    """Return what downloads for ADD, made when first asked: most builds ask for nothing."""
+
+    @functools.cache
+    def remote() -> RemoteFiles:
+        from repro.api.remote import RemoteFiles  # noqa: PLC0415
+
+        return RemoteFiles(engine.downloads, engine.transports, room)
+
+    def fetch(url: str, where: Location, /, *, checksum: Digest | None = None) -> Fetched:
+        return remote()(url, where, checksum=checksum)
+
+    return fetch
 
 
 def _names(request: BuildRequest, outputs: Sequence[Output]) -> list[Reference]:

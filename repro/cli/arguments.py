@@ -9,12 +9,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from repro.cli.console import Console
 from repro.events import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from repro.cli.console import Console
     from repro.errors import ReproError
     from repro.events import Event
 
@@ -32,6 +32,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 @contextlib.contextmanager
 def console(options: argparse.Namespace) -> Iterator[Console]:
     """Give the console that the options ask for; leave the terminal clean."""
+    from repro.cli.console import Console  # noqa: PLC0415 - listings draw nothing
+
     drawn = Console(os.environ, quiet=options.quiet, verbose=options.verbose)
     try:
         yield drawn
@@ -82,6 +84,8 @@ def _display(options: argparse.Namespace, *, named: bool) -> BuildDisplay:
 
         return JsonProgress()
     if options.quiet:
+        from repro.cli.console import Console  # noqa: PLC0415
+
         return Console(os.environ, quiet=True)
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if kind == "tty" and not terminal:

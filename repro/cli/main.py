@@ -36,7 +36,8 @@ COMMANDS = {
 _EPILOG = """\
 Start with:  repro run workflow.yaml        (see examples/samtools in the source)
 Help on one: repro COMMAND --help
-Environment: REPRO_STORE (images and layers), REPRO_CACHE (downloads), REPRO_APT_MIRROR, NO_COLOR
+Environment: REPRO_STORE (images and layers), REPRO_CACHE (downloads), REPRO_APT_MIRROR, NO_COLOR,
+             REPRO_MODE (real, sub or one: how to be root in containers; see `repro doctor`)
 Exit status: 0 done; 1 jobs failed; 2 usage or workflow mistakes; 3 lock; 4 data or download; 5 store or lock
              held; 6 build; 74 a file cannot be read or written; 125 the host cannot run containers; 130 interrupted
 """
