@@ -215,7 +215,7 @@ class Buildah:
         """Build as `Docker.build`."""
         done = call(
             ["buildah", *self._place(), "build", "--network=host", "--isolation=chroot", "--format=docker",
-             "--pull-never", "-t", tag, "-f", file, *options, "context"],
+             "--pull-never", "--identity-label=false", "-t", tag, "-f", file, *options, "context"],
             env=self._env(), cwd=folder, fails=True,
         )  # fmt: skip
         if done.returncode != 0:
