@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 CHUNK = 1 << 20  # bytes read at a time when streaming
+_SMALL, _LARGE = 1 << 16, 1 << 18  # bytes of a file asked for at first, and once it turns out to be large
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -65,8 +67,24 @@ class Digest:
     @classmethod
     def of_file(cls, path: Path | str) -> Self:
         """Return the digest of the file's bytes; OSError as ``open`` raises it."""
-        with open(path, "rb", buffering=0) as file:
-            return cls(hashlib.file_digest(file, "sha256").hexdigest())
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return cls.of_open_file(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def of_open_file(cls, descriptor: int) -> Self:
+        """Return the digest of what is left in an open file, read to its end."""
+        state = hashlib.sha256(os.read(descriptor, _SMALL))
+        if more := os.read(descriptor, _SMALL):
+            state.update(more)
+            # One buffer for the rest. A small file does without: zeroing it would cost more than reading and hashing
+            # (50,000 files of 130 bytes: 0.3 CPU s so, 0.9 with hashlib.file_digest).
+            buffer = memoryview(bytearray(_LARGE))
+            while count := os.readv(descriptor, [buffer]):
+                state.update(buffer[:count])
+        return cls(state.hexdigest())
 
 
 def canonical_json(value: Json) -> bytes:

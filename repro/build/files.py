@@ -43,8 +43,8 @@ def opened(path: str, *, ours: bool) -> Iterator[int]:
 
 def digest_layer_file(path: str) -> Digest:
     """Return the digest of a file in a layer, whatever its mode."""
-    with opened(path, ours=True) as descriptor, open(descriptor, "rb", buffering=0, closefd=False) as stream:
-        return Digest.of_stream(stream)
+    with opened(path, ours=True) as descriptor:
+        return Digest.of_open_file(descriptor)
 
 
 def copy_bytes(source: int, target: int, status: os.stat_result) -> None:

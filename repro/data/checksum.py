@@ -6,7 +6,6 @@ The cache saves work and decides nothing: an entry stands for the bytes only whe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -228,8 +227,7 @@ class StatCache:
             try:
                 before = os.fstat(descriptor)
                 _require_file(path, before)
-                with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                    digest = Digest(hashlib.file_digest(file, "sha256").hexdigest())
+                digest = Digest.of_open_file(descriptor)
                 after = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
