@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -103,15 +104,19 @@ class Arena:
     def _run(self, case: Case, row: Row, room: Path) -> None:
         for base in case.bases:
             self._load(base, "real", self.builders["real"].load)
-        started = time.monotonic()
-        built = self.builders["real"].build(case)
-        row.our_seconds = time.monotonic() - started
         if case.refused is not None:
-            self._refused(case, row, built, room)
+            self._refused(case, row, self.builders["real"].build(case), room)
             return
-        if built.status != 0:
-            row.faults.append(f"we cannot build it: {built.output[-3000:]}")
-        wanted = self._expected(case, row, room)
+        others = [mode for mode in self.builders if mode != "real"]
+        with ThreadPoolExecutor() as pool:  # judge and builders are processes of their own, and wait for each other
+            judged = pool.submit(self._expected, case, row, room)
+            again = {mode: pool.submit(self._build_as, mode, case) for mode in others}
+            started = time.monotonic()
+            built = self.builders["real"].build(case)
+            row.our_seconds = time.monotonic() - started
+            if built.status != 0:
+                row.faults.append(f"we cannot build it: {built.output[-3000:]}")
+            wanted = judged.result()
         if built.status != 0 or wanted is None:
             return
         ours = self.builders["real"].read(case, room)
@@ -120,16 +125,17 @@ class Arena:
             tree = self.buildah.unpack(self.builders["real"].layout(case), f"podman-{case.name}")
             tree["/"] = ours.tree["/"]  # podman's own, where no layer has it
             row.faults += [f"as podman unpacks it: {one}" for one in compare(ours, Image(tree, ours.config))]
-        for mode in self.builders:
-            if mode != "real":
-                self._other_mode(case, row, mode, built, ours, room)
+        for mode in others:
+            self._other_mode(case, row, mode, built, again[mode].result(), ours, room)
 
-    def _other_mode(self, case: Case, row: Row, mode: str, built: Built, ours: Image, room: Path) -> None:
-        """Build as another kind of user: the image ID is root's, or each difference is listed."""
-        builder = self.builders[mode]
+    def _build_as(self, mode: str, case: Case) -> Built:
         for base in case.bases:
-            self._load(base, mode, builder.load)
-        again = builder.build(case)
+            self._load(base, mode, self.builders[mode].load)
+        return self.builders[mode].build(case)
+
+    def _other_mode(self, case: Case, row: Row, mode: str, built: Built, again: Built, ours: Image, room: Path) -> None:
+        """Compare with another kind of user's: the image ID is root's, or each difference is listed."""
+        builder = self.builders[mode]
         listed = case.single if mode == "one" else case.subordinate
         row.modes[mode] = "same"
         if again.status != 0:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.conformance.layout import tar
 
 BUSYBOX = "/bin/busybox"  # of the Debian package busybox-static: one program, no libraries
-_CAPABILITY = base64.b64decode("AQAAAgAEAAAAAAAAAAAAAAAAAAA=")  # cap_net_bind_service=ep... as setcap writes it
+_CAPABILITY = base64.b64decode("AQAAAgAEAAAAAAAAAAAAAAAAAAA=")  # cap_net_bind_service=ep, as setcap writes it
 
 
 def lowest() -> dict[str, object]:
@@ -58,7 +58,11 @@ def lowest() -> dict[str, object]:
         "lower/twin-2": {"hard": "lower/twin-1"},
         "lower/fifo": {"fifo": True},
         "lower/noted": {"text": "noted\n", "xattrs": {"user.note": "from the base"}},
-        "lower/capable": {"text": "#!/bin/sh\n", "mode": "0755", "xattrs": {"security.capability": _capability_text()}},
+        "lower/capable": {
+            "text": "#!/bin/sh\n",
+            "mode": "0755",
+            "xattrs": {"security.capability": _CAPABILITY.decode("ascii")},
+        },
         "lower/gone": "deleted by the second layer\n",
     }
 
@@ -72,10 +76,6 @@ def second() -> dict[str, object]:
         "lower/folder/b": "b of the second layer\n",
         "lower/second": "second layer\n",
     }
-
-
-def _capability_text() -> str:
-    return _CAPABILITY.decode("latin-1")
 
 
 def write_base(layout: Path) -> Path:

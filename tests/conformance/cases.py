@@ -10,7 +10,7 @@ CASES = Path(__file__).resolve().parent / "cases"
 JUDGES = ("docker", "buildah", "written")
 _KEYS = {
     "about", "judge", "options", "context", "beside", "serve", "images", "bases",
-    "differences", "single", "subordinate", "refused", "podman", "slow",
+    "differences", "single", "subordinate", "refused", "podman",
 }  # fmt: skip
 
 Entries = dict[str, object]
@@ -56,7 +56,6 @@ class Case:
         subordinate: the same for a user with subordinate ranges.
         refused: set when the judge and we must refuse the Dockerfile.
         podman: podman, too, has to unpack our image to the same tree.
-        slow: takes minutes or gigabytes.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Case:
     subordinate: dict[str, str] = field(default_factory=dict)
     refused: Refusal | None = None
     podman: bool = False
-    slow: bool = False
 
     def expected(self) -> dict[str, dict]:
         """Return what ``expected.json`` says: ``paths``, ``gone`` and ``config``."""
