@@ -137,19 +137,20 @@ class _Course:
         """Make the layer in a workspace and commit it."""
         assert step.fill is not None
         store = self._bench.store
+        stopped = "failed"
         try:
             with store.workspace() as space:
-                folder = step.fill(space)
-                return store.commit_layer(folder, epoch=self._settings.epoch).diff_id
+                diff_id = store.commit_layer(step.fill(space), epoch=self._settings.epoch).diff_id
+            stopped = ""
         except HaltedError:
-            self._tell(number, one.text, "canceled", time.monotonic() - started)
+            stopped = "canceled"
             raise
         except OSError as error:
-            self._tell(number, one.text, "failed", time.monotonic() - started)
             raise BuildError(f"the layer of {one.text} cannot be made", where=one.where, why=str(error)) from error
-        except BaseException:
-            self._tell(number, one.text, "failed", time.monotonic() - started)
-            raise
+        finally:
+            if stopped:
+                self._tell(number, one.text, stopped, time.monotonic() - started)
+        return diff_id
 
     def _tell(self, number: int, text: str, what: str, seconds: float = 0.0, *, why: str = "") -> None:
         self._bench.sink(

@@ -137,10 +137,9 @@ class Downloads:
                             why=str(error),
                             hint=_OTHER_FOLDER,
                         ) from error
-            except BaseException:
+            finally:  # nothing is left of them unless something else ended the loop
                 stop.set()  # downloads under way notice it at their next bytes
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise
         if failures:
             raise _failure(failures, len(files), what, offline=offline)
 
