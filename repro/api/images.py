@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repro.api.archives import PREFIX
 from repro.api.engine import opened
 from repro.errors import UsageError
 from repro.events import ignore
-from repro.names import Reference
+from repro.oci.refs import familiar_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,13 +35,9 @@ def list_images(host: Host) -> tuple[ImageRow, ...]:
     with opened(host, ignore) as engine:
         store = engine.store
         named = store.refs()
-        rows = [_row(store, _familiar(name), image_id) for name, image_id in named.items()]
+        rows = [_row(store, familiar_name(name), image_id) for name, image_id in named.items()]
         rows += [_row(store, "<none>", image_id) for image_id in sorted(store.images() - set(named.values()))]
     return tuple(rows)
-
-
-def _familiar(name: str) -> str:
-    return name if name.startswith(PREFIX) else Reference.parse(name).familiar
 
 
 def _row(store: Store, name: str, image_id: Digest) -> ImageRow:
@@ -61,7 +56,7 @@ def inspect_image(host: Host, name: str) -> dict[str, Json]:
         store = engine.store
         image_id = store.resolve(name)
         config = store.config(image_id)
-        tags = sorted(_familiar(tag) for tag, known in store.refs().items() if known == image_id)
+        tags = sorted(familiar_name(tag) for tag, known in store.refs().items() if known == image_id)
         return {
             "Id": str(image_id),
             "RepoTags": tags,

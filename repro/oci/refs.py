@@ -72,12 +72,13 @@ def _near(text: str, refs: Mapping[str, Digest]) -> str:
     """Return what to do next: names like ``text``, if there are any."""
     from difflib import get_close_matches  # noqa: PLC0415 - only on the way to an error
 
-    names = {_familiar(name): name for name in refs}
+    names = {familiar_name(name): name for name in refs}
     near = get_close_matches(text, [*names, *refs], n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return "`repro image ls` lists what is there" if refs else "the store is empty: build an image first"
 
 
-def _familiar(name: str) -> str:
+def familiar_name(name: str) -> str:
+    """Return a ref's name as people write it: an image's without defaults, another kind's as it is."""
     return name if _SCHEME.fullmatch(name) else Reference.parse(name).familiar
