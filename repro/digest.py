@@ -7,9 +7,9 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
 
+from repro.dataclass import dataclass
 from repro.errors import DataError
 
 if TYPE_CHECKING:

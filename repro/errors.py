@@ -21,8 +21,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from repro.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Self
 
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import UsageError
 

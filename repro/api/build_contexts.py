@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from repro.api.contexts import folder_context
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import BuildError, UsageError
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repro.api.archives import PREFIX, archive_base
 from repro.api.bases import stored_image
 from repro.api.contexts import folder_context
+from repro.dataclass import dataclass
 from repro.environment.lock import archive_digest
 from repro.workflow.model import ArchiveBase, DockerfileEnvironment
 

@@ -8,7 +8,7 @@ changed renders no template and starts nothing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from repro.api.contexts import context_digest
 from repro.api.environment_build import EnvironmentBuilder, Manner
 from repro.api.lockfile import LockFile
 from repro.api.packages import read_packages
+from repro.dataclass import dataclass
 from repro.digest import Digest, record_digest
 from repro.environment.lock import archive_digest
 from repro.errors import BuildError, UsageError

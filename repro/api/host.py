@@ -6,11 +6,11 @@ import getpass
 import os
 import platform
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from repro.api.bases import Bases
@@ -12,6 +12,7 @@ from repro.api.engine import opened
 from repro.api.excerpts import noted_excerpt
 from repro.api.outputs import check_outputs, parse_output
 from repro.api.secrets import read_secrets
+from repro.dataclass import dataclass
 from repro.errors import UsageError
 from repro.names import Reference
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.api.engine import opened
+from repro.dataclass import dataclass
 from repro.errors import UsageError
 from repro.events import ignore
 from repro.oci.refs import familiar_name

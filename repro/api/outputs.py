@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, BinaryIO
 
+from repro.dataclass import dataclass
 from repro.errors import UsageError
 
 if TYPE_CHECKING:

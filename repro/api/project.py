@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import UsageError
 from repro.workflow.loader import load

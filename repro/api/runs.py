@@ -6,7 +6,6 @@ import errno
 import re
 import secrets
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro import __version__
@@ -16,6 +15,7 @@ from repro.api.environment_build import Manner
 from repro.api.environments import Environments, used_environments
 from repro.api.lockfile import LockFile, differences
 from repro.api.project import open_plan, open_project
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import BusyError, UsageError
 from repro.events import RunFinished, RunStarted, ignore

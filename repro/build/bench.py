@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.build.cache import LayerKey, LayerMemory, layer_key, stack_digest
@@ -12,6 +11,7 @@ from repro.build.mounts import Origin
 from repro.build.source import ViewSource
 from repro.build.stages import SCRATCH, BuildPlan, Stage, find_stage
 from repro.build.tree import LayerFolder
+from repro.dataclass import dataclass
 from repro.oci.view import View
 
 if TYPE_CHECKING:

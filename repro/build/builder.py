@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repro.build.config import DEFAULT_PATH, State, configure
@@ -11,6 +11,7 @@ from repro.build.halt import HaltedError
 from repro.build.options import MadeLayer
 from repro.build.steps import prepare
 from repro.build.trace import Trace, reason
+from repro.dataclass import dataclass
 from repro.dockerfile import instructions as model
 from repro.errors import BuildError
 from repro.events import BuildStep

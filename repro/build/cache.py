@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.digest import Digest, Json, record_digest
 from repro.errors import DataError
 from repro.oci.model import chain_id

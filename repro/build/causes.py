@@ -7,8 +7,9 @@ stands where the two differ (`SIGNS`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from repro.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

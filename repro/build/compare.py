@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from repro.dataclass import dataclass
 from repro.oci import inode
 
 if TYPE_CHECKING:

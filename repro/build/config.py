@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from repro.build.ports import ports, stop_signal
+from repro.dataclass import dataclass
 from repro.dockerfile import instructions as model
 from repro.dockerfile.words import expand, expand_words
 from repro.errors import DockerfileError

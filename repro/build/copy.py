@@ -8,7 +8,6 @@ folder that exists keeps its own mode and owner at the top, folders below take t
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from repro.build.archive import opened_archive, unpack
@@ -16,6 +15,7 @@ from repro.build.context import look
 from repro.build.selection import Selection, Visit, visits
 from repro.build.source import Kind, Node, Source
 from repro.build.tree import Attributes, LayerFolder, Links
+from repro.dataclass import dataclass
 from repro.errors import BuildError, DataError, HostError
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.build.causes import (
@@ -22,6 +21,7 @@ from repro.build.causes import (
 )
 from repro.build.formats import find_in_format, gunzipped, moment
 from repro.build.spans import Spans, common_head, differing_spans
+from repro.dataclass import dataclass
 
 if TYPE_CHECKING:
     from repro.build.compare import Unequal

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.build.files import copy_bytes
 from repro.build.source import Kind
+from repro.dataclass import dataclass
 from repro.errors import BuildError
 from repro.oci.inode import open_readable, set_owner, set_tar_attribute
 

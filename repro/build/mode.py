@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from repro.dataclass import dataclass
 from repro.errors import DockerfileError
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.build.cache import LayerMemory, plain
 from repro.build.selection import Selection, tree_entries
 from repro.build.source import Kind, Node, Source, clean
+from repro.dataclass import dataclass
 from repro.dockerfile.reading import boolean
 from repro.dockerfile.words import expand
 from repro.errors import DockerfileError

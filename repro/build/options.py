@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
 from repro.build.conditions import Conditions
+from repro.dataclass import dataclass
 from repro.runtime.spec import Network
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import DataError, DockerfileError
 

@@ -11,10 +11,10 @@ import contextlib
 import os
 import re
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.build.times import clamp_inner_times
+from repro.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from repro.build.cache import plain
@@ -15,6 +15,7 @@ from repro.build.mounts import key_part
 from repro.build.placed import Placed
 from repro.build.rules import RULES_VERSION, normalise
 from repro.build.secrets import Mask
+from repro.dataclass import dataclass
 from repro.dockerfile.parser import heredoc_of
 from repro.errors import BuildError
 from repro.events import BuildOutput

@@ -6,11 +6,11 @@ import difflib
 import os
 import posixpath
 import stat
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from repro.build.files import digest_layer_file
+from repro.dataclass import dataclass
 from repro.oci.inode import open_readable, tar_attributes
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import Final
+
+from repro.dataclass import dataclass
 
 _AROUND: Final = 48  # bytes before and after a span: a date whose last digit differs is seen whole
 _MOST_SPANS: Final = 200

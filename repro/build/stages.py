@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.build.platforms import own_platform
+from repro.dataclass import dataclass
 from repro.dockerfile import instructions as model
 from repro.dockerfile.words import expand
 from repro.errors import DockerfileError

@@ -11,10 +11,10 @@ import re
 import stat
 import struct
 import zlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from repro.dataclass import dataclass
 from repro.oci import inode
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from repro.build.causes import CONSEQUENCE, SOURCE, UNKNOWN, Finding
 from repro.build.compare import compare_layers
 from repro.build.explain import Known, find_causes
+from repro.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

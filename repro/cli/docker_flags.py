@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from repro.dataclass import dataclass
 from repro.errors import UsageError
 
 if TYPE_CHECKING:

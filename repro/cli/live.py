@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from repro.cli.build_text import Seen, StepKey, amount, heading, key_of
 from repro.cli.screen import Screen, fit, plain, width
+from repro.dataclass import dataclass
 from repro.events import BuildOutput, BuildStep, Notice, Progress
 
 if TYPE_CHECKING:

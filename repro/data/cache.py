@@ -18,12 +18,12 @@ import fcntl
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from repro.data.answers import NotThereError, UnreachableError
 from repro.data.part import Counter, Part, renamed
 from repro.data.transports import Transports
+from repro.dataclass import dataclass
 from repro.digest import CHUNK, Digest
 from repro.errors import CorruptError, FetchError, StoreError
 from repro.files import fsync_folder

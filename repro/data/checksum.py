@@ -11,9 +11,9 @@ import logging
 import os
 import stat
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from repro.dataclass import dataclass
 from repro.digest import Digest, Json, record_digest
 from repro.errors import DataError
 from repro.events import FileRecord

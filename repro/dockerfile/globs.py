@@ -11,8 +11,9 @@ the last ``**`` of a path: atomic groups say so.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+from repro.dataclass import dataclass
 
 
 class Sign(Enum):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.dockerfile.globs import GlobError, path_regex
 from repro.errors import DockerfileError, Location
 

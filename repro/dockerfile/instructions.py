@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from repro.dataclass import dataclass
 
 if TYPE_CHECKING:
     from repro.dockerfile.directives import Directives

@@ -7,8 +7,8 @@ package and the Dockerfile reference ("Format", "Parser directives", "Here-Docum
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from repro.dataclass import dataclass
 from repro.dockerfile.directives import Directives, read_directives
 from repro.dockerfile.places import Places
 from repro.dockerfile.words import Lexing, expand_words

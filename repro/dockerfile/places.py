@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 
+from repro.dataclass import dataclass
 from repro.errors import Location
 
 

@@ -8,7 +8,8 @@ into them (``$x``, ``$(…)``). Commands inside ``$(…)`` and backquotes are le
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from repro.dataclass import dataclass
 
 _OPERATORS = re.compile(r"&&|\|\||;;|[;&|()\n]")
 _REDIRECTION = re.compile(r"[0-9]*(?:<<<|<<-?|<>|<&|>>|>&|>\||&>>|&>|<|>)")

@@ -7,9 +7,9 @@ single and double quotes, and the escape character (Dockerfile reference, "Envir
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.dockerfile.patterns import PatternError, ShellPattern, shell_pattern
 from repro.errors import DockerfileError
 

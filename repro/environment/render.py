@@ -21,11 +21,11 @@ a shipped one by its name: ``{% extends "debian" %}``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import repro
+from repro.dataclass import dataclass
 from repro.digest import Digest, record_digest
 from repro.errors import DockerfileError, Location, Problem, UsageError, WorkflowError
 from repro.events import as_json

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from repro.data.checksum import Signature, StatCache, signature
+from repro.dataclass import dataclass
 from repro.errors import DataError
 from repro.events import FileRecord
 from repro.execution.commands import key_command

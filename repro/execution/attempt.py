@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.errors import DataError, HostError, ReproError
 from repro.events import JobCached, JobFailed, JobFinished, JobRecord, JobStarted, Notice
 from repro.execution.commands import control_files, job_command, job_resources

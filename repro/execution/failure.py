@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import re
 import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.execution.undeclared import Undeclared, find_undeclared
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import difflib
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.data.checksum import walk
+from repro.dataclass import dataclass
 from repro.errors import DataError
 from repro.execution.world import WORK
 from repro.files import move, remove_tree

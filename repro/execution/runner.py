@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.data.checksum import StatCache, signature
+from repro.dataclass import dataclass
 from repro.errors import ContainerError, DataError
 from repro.events import FileRecord, Usage
 from repro.execution.failure import explain, os_hint, os_text

@@ -17,9 +17,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.files import locked, remove_tree
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ never touches a source's inode; their mount points are stubs in ``world`` that a
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.errors import DataError
 from repro.runtime.spec import Bind
 

@@ -20,9 +20,9 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
+from repro.dataclass import dataclass
 from repro.errors import DataError, StoreError
 from repro.oci import inode, tar
 from repro.oci.compression import decompressed

@@ -7,9 +7,9 @@ import errno
 import os
 import stat
 import tarfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from repro.dataclass import dataclass
 from repro.errors import DataError
 from repro.oci import inode
 

@@ -5,9 +5,10 @@ Parsing keeps what it does not know, so that a config read, changed and written 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Self
 
+from repro.dataclass import dataclass
 from repro.digest import Digest, canonical_json
 from repro.errors import DataError
 from repro.oci.fields import Fields, parse_object

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import DataError
 from repro.oci import tar

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from repro.dataclass import dataclass
 from repro.errors import DataError
 from repro.events import BuildOutput, Event, JobCached, JobSkipped, Notice, Progress, event_json
 from repro.files import fsync_folder

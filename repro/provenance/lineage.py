@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import DataError
 from repro.events import FileRecord, as_json

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.errors import HostError, ReproError
 from repro.process import run
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from repro.dataclass import dataclass
 from repro.errors import HostError, UsageError
 from repro.runtime import seccomp, settings
 from repro.runtime.identities import NEEDED, Identities, mapper, present, subordinate

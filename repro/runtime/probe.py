@@ -7,9 +7,10 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from repro.dataclass import dataclass
 from repro.errors import HostError
 from repro.files import remove_tree
 from repro.process import run

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # -I keeps the script's folder off the path; the package is two folders up
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from repro.dataclass import dataclass
 from repro.runtime import entering, namespaces, seccomp, syscalls
 from repro.runtime.identities import Identities, Span
 

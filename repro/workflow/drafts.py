@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.errors import WorkflowError
 from repro.workflow.bindings import groups, job_id
 from repro.workflow.checks import missing_problem

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.workflow.expand import render_path
 from repro.workflow.fields import near
 from repro.workflow.model import JobInput

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from repro.dataclass import dataclass
 from repro.errors import Location, Problem, WorkflowError
 from repro.workflow.repair import repaired_line
 from repro.workflow.source import Entry, ListNode, MapNode, Node, Scalar, Source, Style

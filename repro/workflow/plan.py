@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.errors import WorkflowError
 from repro.workflow.checks import environment_problems, missing_problem
 from repro.workflow.drafts import draft_jobs

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.workflow import fields
 from repro.workflow.commands import read_template
 from repro.workflow.model import FromInput, OutputSpec, PathInput

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.workflow.expand import command_templates
 from repro.workflow.expressions import mentions
 from repro.workflow.fields import near, nearest

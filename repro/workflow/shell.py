@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.workflow.expressions import readable
 from repro.workflow.template import Placeholder, Template, TemplateError, parse_template
 

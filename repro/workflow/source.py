@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
+from repro.dataclass import dataclass
 from repro.errors import Location, Problem
 
 if TYPE_CHECKING:

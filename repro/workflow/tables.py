@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.errors import Location, Problem, WorkflowError
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
+from repro.dataclass import dataclass
 from repro.errors import ReproError
 
 # The fast path: a dotted name, and "| raw" after it. Jinja's own words are left to Jinja.

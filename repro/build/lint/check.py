@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.build.lint import instructions, packages, secrets, stages
 from repro.build.lint.model import Finding, Rule, Subject
+from repro.dataclass import dataclass
 from repro.dockerfile.reading import boolean
 from repro.errors import DockerfileError
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.build.lint.model import Rule, Script, Subject, scripts
+from repro.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,10 +13,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.environment.resolvers.configure import PATH
 from repro.environment.resolvers.flat import link_or_copy

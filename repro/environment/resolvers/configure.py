@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.environment.resolvers.dpkg import ADMIN
 from repro.errors import BuildError
 from repro.files import remove_tree

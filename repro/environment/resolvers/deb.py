@@ -6,9 +6,9 @@ import io
 import lzma
 import os
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from repro.dataclass import dataclass
 from repro.errors import DataError, HostError
 from repro.oci.untar import TarReader
 

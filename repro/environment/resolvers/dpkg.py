@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.environment.resolvers.control import parse_stanza, required
 from repro.errors import DataError
 from repro.oci import tar

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import lzma
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cmp_to_key
 from typing import TYPE_CHECKING
 
 from repro.data.answers import NotThereError
 from repro.data.cache import Wanted
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.environment.model import Package, Release
 from repro.environment.resolvers.control import Relation, parse_relations, parse_stanza, required

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.environment.resolvers.control import parse_stanza, required
 from repro.errors import DataError, LockError

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from repro.dataclass import dataclass
 from repro.environment.resolvers.control import parse_stanzas
 from repro.errors import DataError, LockError
 
