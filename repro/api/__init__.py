@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from repro.api.environments import BuiltImage as BuiltImage
     from repro.api.host import Host as Host
     from repro.api.image_build import BuildRequest as BuildRequest
+    from repro.api.image_build import Evidence as Evidence
     from repro.api.image_build import ImageBuilt as ImageBuilt
     from repro.api.image_build import build_image as build_image
     from repro.api.images import format_fields as format_fields
@@ -39,7 +40,7 @@ _HOMES = {
     "environment_build": ("Manner",),
     "environments": ("BuiltImage",),
     "host": ("Host",),
-    "image_build": ("BuildRequest", "ImageBuilt", "build_image"),
+    "image_build": ("BuildRequest", "Evidence", "ImageBuilt", "build_image"),
     "images": ("format_fields", "inspect_image", "list_images", "pairs"),
     "questions": ("doctor", "lineage_lines", "why"),
     "runs": ("Run", "build", "lock", "plan", "run_jobs", "runs", "status", "validate"),

@@ -18,12 +18,16 @@ _NO_REGISTRIES = "this version does not pull from registries"
 
 
 class Bases:
-    """Finds what FROM names. An archive's base that is in the store stays as it is; with ``pull`` it is made anew."""
+    """Finds what FROM names. An archive's base that is in the store stays as it is; with ``pull`` it is made anew.
+
+    ``found`` has the images that were in the store, by their full names.
+    """
 
     def __init__(self, engine: Engine, *, pull: bool) -> None:
         self.archives = Archives(engine)
         self._store = engine.store
         self._pull = pull
+        self.found: dict[str, Digest] = {}
 
     def image(self, name: str, where: Location) -> Digest:
         """Return the image ID of ``name``; BuildError, at ``where``, if it cannot be had."""
@@ -35,12 +39,16 @@ class Bases:
                     why=_NO_REGISTRIES,
                     hint="leave --pull out to start from the image that is in the store",
                 )
-            return stored_image(self._store, name, where)
+            return self._found(str(Reference.parse(name)), stored_image(self._store, name, where))
         known = self._store.refs().get(name)
         if known is not None and not self._pull and self._store.has_image(known):
-            return known
+            return self._found(name, known)
         base = archive_base(name, where)
         return self.archives.image(base, self.archives.lock(base))
+
+    def _found(self, name: str, image_id: Digest) -> Digest:
+        self.found[name] = image_id
+        return image_id
 
 
 def stored_image(store: Store, name: str, where: Location) -> Digest:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A context, the Dockerfile's text, and what errors call that file."""
+    """A context, the Dockerfile's text, what errors call that file, and where both lie: None if not for long."""
 
     context: FolderContext
     text: str
     shown: str
+    dockerfile: Path | None = None
 
 
 def open_context(
@@ -89,7 +90,7 @@ def _open_folder(
     path = host.cwd / file if file is not None else folder / "Dockerfile"
     shown = file if file is not None else f"{context.rstrip('/')}/Dockerfile"
     seen = folder_context(folder, shown, hasher=hasher, beside=path.parent)
-    return Opened(seen, _dockerfile(path, shown), shown)
+    return Opened(seen, _dockerfile(path, shown), shown, path)
 
 
 def _open_packed(

@@ -41,7 +41,9 @@ def folder_context(
 
     patterns = IgnoreRules().patterns
     own = (beside or folder) / f"{dockerfile.rpartition('/')[2]}.dockerignore"
+    looked: list[str] = []
     for file in (own, folder / ".dockerignore"):
+        looked.append(os.fspath(file))
         if file.is_file():
             patterns = parse_ignore(file.read_text(encoding="utf-8", errors="surrogateescape"), file.name).patterns
             break
@@ -49,7 +51,9 @@ def folder_context(
         below = os.path.relpath(path, folder)
         if not below.startswith("../"):
             patterns += parse_ignore(re.sub(r"([*?\[\\])", r"\\\1", below)).patterns
-    return FolderContext(folder, IgnoreRules(patterns), hasher=hasher)
+    context = FolderContext(folder, IgnoreRules(patterns), hasher=hasher)
+    context.looked.update(looked)
+    return context
 
 
 def context_digest(context: FolderContext, text: str, dockerfile: str) -> Digest:

@@ -84,6 +84,11 @@ class Engine:
 
         return Transports(self.host.environ)
 
+    @property
+    def reached_out(self) -> bool:
+        """Whether something outside was asked for, or may have been."""
+        return "transports" in self.__dict__
+
     @cached_property
     def downloads(self) -> Downloads:
         """What was fetched by hash."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repro import home
 from repro.dataclass import dataclass
 from repro.errors import UsageError
 
@@ -60,11 +61,7 @@ class Host:
     @property
     def store_root(self) -> Path:
         """``$REPRO_STORE``, else ``$XDG_DATA_HOME/repro``, else ``~/.local/share/repro``."""
-        named = self.environ.get("REPRO_STORE")
-        if named:
-            return self.cwd / named
-        data = self.environ.get("XDG_DATA_HOME")
-        return (Path(data) if data else self.home / ".local" / "share") / "repro"
+        return Path(home.store_root(self.environ, os.fspath(self.cwd)))
 
     @property
     def cache_root(self) -> Path:
@@ -75,7 +72,7 @@ class Host:
     @property
     def home(self) -> Path:
         """The caller's home folder."""
-        return Path(self.environ.get("HOME") or "~").expanduser()
+        return Path(home.home(self.environ))
 
 
 def _user_name() -> str:

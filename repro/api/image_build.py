@@ -71,16 +71,33 @@ class BuildRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What decided a build that found everything in the cache: while all of it stays, the same request does the same.
+
+    Attributes:
+        looked: host paths whose status counts: the context as far as it was looked at, and the Dockerfile.
+        texts: files in the store, and what they hold.
+        there: files and folders in the store.
+    """
+
+    looked: frozenset[str]
+    texts: tuple[tuple[Path, bytes], ...]
+    there: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ImageBuilt:
     """The image, the names that it has now, and how it compares with a second build where that was asked.
 
-    ``streamed``: an output went to standard output.
+    ``streamed``: an output went to standard output. ``evidence``: see there; None where the same request could do more
+    than find everything in the cache again.
     """
 
     image_id: Digest
     names: tuple[str, ...]
     streamed: bool
     verdict: Verdict | None = None
+    evidence: Evidence | None = None
 
 
 def build_image(
@@ -124,7 +141,8 @@ def build_image(
 
             verdict = verify(engine, result, run.again)
     streamed = any(output.streamed for output in outputs)
-    return ImageBuilt(result.image_id, tuple(name.familiar for name in names), streamed, verdict)
+    evidence = run.evidence(engine, result, names)
+    return ImageBuilt(result.image_id, tuple(name.familiar for name in names), streamed, verdict, evidence)
 
 
 class _Builder:
@@ -141,6 +159,7 @@ class _Builder:
     ) -> None:
         from repro.api.build_contexts import open_context  # noqa: PLC0415 - only to build
 
+        self._request = request
         self._bases = bases
         self._digests = _stat_cache(host, request.context)
         self._opened = open_context(
@@ -159,6 +178,25 @@ class _Builder:
         """Build under other ``conditions`` in the store of ``engine``, into which ``carry`` brings the bases."""
         options = replace(self._options, conditions=conditions, no_cache=False)  # that store has nothing to recall
         return self._build(engine, options, lambda name, where: carry(self._bases.image(name, where)))
+
+    def evidence(self, engine: Engine, result: BuildResult, names: Sequence[Reference]) -> Evidence | None:
+        """Return what decided the ``result``, if nothing was made, fetched or written that must be each time."""
+        from repro.build.cache import MEMORY  # noqa: PLC0415 - only to build
+
+        asked = self._request
+        each_time = asked.outputs or asked.secrets or asked.id_file or asked.metadata_file
+        if each_time or asked.verify or asked.pull or asked.no_cache or engine.reached_out:
+            return None
+        if result.cached < result.instructions or self._opened.dockerfile is None:
+            return None
+        store = engine.store
+        named = {str(name): result.image_id for name in names} | self._bases.found
+        facts = [store.memory_text(MEMORY, key, str(layer)) for key, layer in result.recalled.items()]
+        return Evidence(
+            frozenset({*self._opened.context.looked, str(self._opened.dockerfile)}),
+            (*(store.ref_text(name, image_id) for name, image_id in named.items()), *facts),
+            tuple(store.image_files(result.image_id)),
+        )
 
     def _build(self, engine: Engine, options: BuildOptions, base: Callable[[str, Location], Digest]) -> BuildResult:
         return build_folder(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from repro.oci.store import Store
 
 ENGINE_FORMAT = 2  # raise it when the same key would give another layer
-_MEMORY = "build"
+MEMORY = "build"  # the kind of the facts: key -> layer
 _TREES = "build-tree"
 _LISTINGS = "build-listing"
 _MOST_LISTED = 4000  # files of a tree that are remembered one by one, to say later which of them changed
@@ -55,6 +55,7 @@ class LayerMemory:
         self._store = store
         self._forget = forget  # --no-cache: nothing of earlier builds is recalled, all is remembered
         self._made: dict[Digest, Digest] = {}
+        self.recalled: dict[Digest, Digest] = {}  # what this build took from earlier ones
         self._listings: dict[Digest, Json] = {}
         self._lock = threading.Lock()  # guards the next
         self._making: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)
@@ -70,17 +71,20 @@ class LayerMemory:
             return self._made[key]
         if self._forget:
             return None
-        diff_id = self._digest(_MEMORY, key)
-        return diff_id if diff_id is not None and self._store.has_layer(diff_id) else None
+        diff_id = self._digest(MEMORY, key)
+        if diff_id is None or not self._store.has_layer(diff_id):
+            return None
+        self.recalled[key] = diff_id
+        return diff_id
 
     def lost(self, key: Digest) -> bool:
         """Whether a layer was made under ``key`` and is not there any more."""
-        return not self._forget and self._digest(_MEMORY, key) is not None
+        return not self._forget and self._digest(MEMORY, key) is not None
 
     def remember(self, key: Digest, diff_id: Digest) -> None:
         """Keep the layer of ``key`` for later builds, and for this one."""
         self._made[key] = diff_id
-        self._store.remember(_MEMORY, key, str(diff_id))
+        self._store.remember(MEMORY, key, str(diff_id))
 
     def tree(self, stack: Digest | None, what: Json, entries: Callable[[], list[Json]]) -> Digest:
         """Return the digest of the tree that ``entries`` lists, as `repro.build.selection.tree_entries` does.

@@ -25,7 +25,8 @@ _MOST_LINKS = 40  # path_resolution(7): the kernel's own limit
 class FolderContext:
     """The folder ``root`` as a context; every file belongs to 0:0, whoever owns it on the host.
 
-    ``hasher`` returns the digest of a host file: a caller with a stat cache saves reading files again.
+    ``hasher`` returns the digest of a host file: a caller with a stat cache saves reading files again. ``looked`` has
+    the host paths of all that was looked at, there or not: as long as these stay as they are, so does every answer.
     """
 
     exact = False
@@ -36,6 +37,7 @@ class FolderContext:
         self._root = os.fspath(root)
         self.ignore = IgnoreRules() if ignore is None else ignore
         self._hasher = hasher
+        self.looked: set[str] = set()
 
     def node(self, path: str) -> Node | None:
         """Return what is at ``path`` unless `.dockerignore` leaves it out.
@@ -43,7 +45,9 @@ class FolderContext:
         An ignored folder is there as long as something below it is kept.
         """
         place = self._resolve(clean(path), follow_last=False)
-        node = look(place, f"{self._root}/{place}" if place else self._root)
+        host = f"{self._root}/{place}" if place else self._root
+        self.looked.add(host)
+        node = look(place, host)
         if node is None or not place or not self.ignore.ignores(place):
             return node
         if node.kind is Kind.FOLDER and self.ignore.may_keep_below(place) and self.children(node):
@@ -62,6 +66,7 @@ class FolderContext:
                 below = node.kind is Kind.FOLDER and self.ignore.may_keep_below(path)
                 if not below or not self.children(node):
                     continue
+            self.looked.add(node.host)
             out.append(node)
         return out
 
@@ -90,8 +95,8 @@ class FolderContext:
             return "it is left out by .dockerignore: add a line with ! and its path"
         return near_names(self, clean(path))
 
-    @staticmethod
-    def _names(folder: Node) -> list[str]:
+    def _names(self, folder: Node) -> list[str]:
+        self.looked.add(folder.host)
         try:
             return sorted(os.listdir(folder.host))
         except OSError as error:
@@ -118,6 +123,7 @@ class FolderContext:
                 done = done[:-1]
                 continue
             host = "/".join([self._root, *done, name])
+            self.looked.add(host)
             if (rest or follow_last) and os.path.islink(host):
                 links += 1
                 if links > _MOST_LINKS:

@@ -108,18 +108,18 @@ def build(
     builder = StageBuilder(bench, options, threading.Semaphore(jobs))
     graph: Graph[Built] = Graph(plan.needed, lambda index: builder.build(plan.stages[index]), halt)
     graph.run(at_once=jobs > 1 and len(plan.needed) > 1)
-    return _result(plan, graph, options, store, epoch)
+    return _result(plan, graph, options, bench, epoch)
 
 
-def _result(plan: BuildPlan, graph: Graph[Built], options: BuildOptions, store: Store, epoch: int) -> BuildResult:
+def _result(plan: BuildPlan, graph: Graph[Built], options: BuildOptions, bench: Workbench, epoch: int) -> BuildResult:
     """Keep the target's image and say what became of the stages."""
     config = graph.result(plan.target.index).state.config
     if options.labels:
         config = replace(config, labels={**config.labels, **dict(sorted(options.labels.items()))})
-    image_id = store.put_image(replace(config, created=timestamp(epoch)))
+    image_id = bench.store.put_image(replace(config, created=timestamp(epoch)))
     built = [graph.result(index) for index in plan.needed]
     layers = tuple(layer for one in built for layer in one.layers)
-    return BuildResult(image_id, len(layers), sum(one.cached for one in built), layers)
+    return BuildResult(image_id, len(layers), sum(one.cached for one in built), layers, bench.memory.recalled)
 
 
 def _once(extras: Callable[[str], Extras]) -> Callable[[str], Extras]:

@@ -67,13 +67,15 @@ class MadeLayer:
 class BuildResult:
     """The image, and how many instructions could make a layer (RUN, COPY, ADD, WORKDIR), and came from the cache.
 
-    ``layers`` has those of all stages that were needed, in the order of the file.
+    ``layers`` has those of all stages that were needed, in the order of the file; ``recalled`` those of earlier builds,
+    by key.
     """
 
     image_id: Digest
     instructions: int
     cached: int
     layers: tuple[MadeLayer, ...] = ()
+    recalled: Mapping[Digest, Digest] = field(default_factory=dict)
 
 
 class FindBase(Protocol):

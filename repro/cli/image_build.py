@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from repro import api
+from repro.cli import replay
 from repro.cli.arguments import add_progress, progress
 from repro.cli.docker_flags import add_docker_flags
 from repro.errors import BuildError, ReproError
@@ -87,17 +88,26 @@ def run(options: argparse.Namespace) -> int:
         id_file=options.iidfile,
         metadata_file=options.metadata_file,
     )
+    with replay.listening() as heard:
+        status, evidence = _build(host, request, options)
+    if evidence is not None:
+        replay.keep(host.store_root, heard, evidence)
+    return status
+
+
+def _build(host: api.Host, request: api.BuildRequest, options: argparse.Namespace) -> tuple[int, api.Evidence | None]:
+    """Build and print; return the exit status, and what decided a build that found everything in the cache."""
     with progress(options) as display:
         try:
             built = api.build_image(host, request, sink=display, stdin=sys.stdin.buffer, stdout=sys.stdout.buffer)
         except ReproError as error:
             display.finish()
             display.failed(error)
-            return 1 if isinstance(error, BuildError) else error.exit_status
+            return (1 if isinstance(error, BuildError) else error.exit_status), None
     print(built.image_id, file=sys.stderr if built.streamed else sys.stdout)
     if built.verdict is None:
-        return 0
+        return 0, built.evidence
     from repro.cli.verdict import print_verdict  # noqa: PLC0415 - only after --verify
 
     print_verdict(built.verdict)
-    return 0 if built.verdict.same else 1
+    return (0 if built.verdict.same else 1), None

@@ -208,7 +208,7 @@ class Store:
         if not self.has_blob(image_id):
             raise StoreError(f"image {image_id} is not in the store")
         full = full_name(name)
-        write_atomic(self._refs / file_name(full), f"{image_id}\n".encode())
+        write_atomic(*self.ref_text(full, image_id))
         return full
 
     def untag(self, name: str) -> None:
@@ -370,10 +370,26 @@ class Store:
 
     def remember(self, kind: str, key: Digest, value: Json) -> None:
         """Remember ``value``, in place of what was remembered before."""
-        write_atomic(self._memory_path(kind, key), canonical_json(value))
+        write_atomic(*self.memory_text(kind, key, value))
 
     def _memory_path(self, kind: str, key: Digest) -> Path:
         return self._memory / file_name(kind) / f"{key.hex}.json"
+
+    # What shows that an image is still what it was
+
+    def ref_text(self, name: str, image_id: Digest) -> tuple[Path, bytes]:
+        """Return the file of a full name, and the bytes that it holds while it stands for the image."""
+        return self._refs / file_name(name), f"{image_id}\n".encode()
+
+    def memory_text(self, kind: str, key: Digest, value: Json) -> tuple[Path, bytes]:
+        """Return the file of what is remembered, and the bytes that it holds while that is ``value``."""
+        return self._memory_path(kind, key), canonical_json(value)
+
+    def image_files(self, image_id: Digest) -> list[Path]:
+        """Return the files and folders that are there as long as `has_image` is true."""
+        layers = self.config(image_id).diff_ids
+        folders = [self._layers / diff_id.hex for diff_id in layers]
+        return [self.blob_path(image_id), self._images / image_id.hex, *folders, *map(self._info_path, layers)]
 
 
 class _Tee:

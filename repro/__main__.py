@@ -1,0 +1,7 @@
+"""``python -m repro``."""
+
+import sys
+
+from repro.cli.start import main
+
+sys.exit(main())
