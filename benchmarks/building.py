@@ -64,7 +64,8 @@ class Bench:
 
         def file(builder: Builder) -> Path:
             path = self.folder / f"{name}-{builder.name}.Dockerfile"
-            path.write_text(f"FROM {builder.base}\n{text}")
+            if not path.exists():  # a rebuild finds the file as it was
+                path.write_text(f"FROM {builder.base}\n{text}")
             return path
 
         return file, context
