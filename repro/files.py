@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
     """Make ``path`` hold ``data``, as `open_atomic` does."""
-    with open_atomic(path, mode=mode) as file:
+    with open_atomic(path, mode=mode, durable=durable) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def open_atomic(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+def open_atomic(path: Path, *, mode: int = 0o666, durable: bool = True) -> Iterator[BinaryIO]:
     """Give a file to write; when the block ends without an error ``path`` holds what was written.
 
     A reader sees the old bytes or the new ones, also after a crash: written to a temporary name in the same folder,
-    fsynced, renamed, folder fsynced. Parents are made. ``mode`` is subject to the umask.
+    fsynced, renamed, folder fsynced. Parents are made. ``mode`` is subject to the umask. What is not ``durable`` may be
+    empty or gone after a power cut, not after a crash of the process: for what its readers can do without.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:200]}.", suffix=".tmp", dir=path.parent)
@@ -37,13 +38,15 @@ def open_atomic(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fchmod(file.fileno(), mode & ~_umask())
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    fsync_folder(path.parent)
+    if durable:
+        fsync_folder(path.parent)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -208,7 +208,7 @@ def keep(root: Path, heard: Heard, evidence: Evidence) -> None:
     folder = root / "replays"
     with contextlib.suppress(OSError):  # only time is lost
         folder.mkdir(exist_ok=True)
-        write_atomic(folder / name, b"\0".join([*fields, b"whole"]))
+        write_atomic(folder / name, b"\0".join([*fields, b"whole"]), durable=False)
         records = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         for path in records[:-_MOST_RECORDS]:
             path.unlink(missing_ok=True)

@@ -138,7 +138,7 @@ class StatCache:
             "entries": {path: [*key, d.hex] for path, (key, d) in entries.items()},
         }
         try:
-            write_atomic(self.path, json.dumps(document, separators=(",", ":")).encode())
+            write_atomic(self.path, json.dumps(document, separators=(",", ":")).encode(), durable=False)
             self._changed = False
         except OSError as error:
             log.debug("%s was not saved: %s", self.path, error)

@@ -370,7 +370,7 @@ class Store:
 
     def remember(self, kind: str, key: Digest, value: Json) -> None:
         """Remember ``value``, in place of what was remembered before."""
-        write_atomic(*self.memory_text(kind, key, value))
+        write_atomic(*self.memory_text(kind, key, value), durable=False)
 
     def _memory_path(self, kind: str, key: Digest) -> Path:
         return self._memory / file_name(kind) / f"{key.hex}.json"
