@@ -35,7 +35,7 @@ def open_context(
     stdin: BinaryIO | None,
     room: Path,
     *,
-    hasher: Callable[[Path], Digest] = Digest.of_file,
+    hasher: Callable[[str], Digest] = Digest.of_file,
 ) -> Opened:
     """Return what ``repro image build -f file context`` reads.
 
@@ -82,7 +82,7 @@ def _open_folder(
     context: str,
     file: str | None,
     stdin: BinaryIO | None,
-    hasher: Callable[[Path], Digest],
+    hasher: Callable[[str], Digest],
 ) -> Opened:
     if file == "-":
         shown = "<stdin>"
@@ -94,7 +94,7 @@ def _open_folder(
 
 
 def _open_packed(
-    packed: Path, shown: str, file: str | None, stdin: BinaryIO | None, room: Path, hasher: Callable[[Path], Digest]
+    packed: Path, shown: str, file: str | None, stdin: BinaryIO | None, room: Path, hasher: Callable[[str], Digest]
 ) -> Opened:
     """Return the context in a tar; a text is a Dockerfile, with nothing to copy."""
     folder = room / "context"

@@ -28,7 +28,7 @@ def folder_context(
     dockerfile: str,
     hidden: Sequence[Path] = (),
     *,
-    hasher: Callable[[Path], Digest] = Digest.of_file,
+    hasher: Callable[[str], Digest] = Digest.of_file,
     beside: Path | None = None,
 ) -> FolderContext:
     """Return the context ``folder``, seen through ``<Dockerfile>.dockerignore``, else its ``.dockerignore``.

@@ -35,12 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An instruction made ready: ``fill`` makes its layer folder in a workspace; None with ``key`` means no layer."""
+    """An instruction made ready: ``fill`` makes its layer folder in a workspace; None with ``key`` means no layer.
+
+    ``clean`` says that the folder needs no `repro.oci.clean`.
+    """
 
     state: State
     history: str
     key: LayerKey | None = None
     fill: Callable[[Path], Path] | None = None
+    clean: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,9 @@ class Workbench:
         """Return an empty layer over a stage so far (None: over nothing), in a workspace."""
         upper = space / "upper"
         upper.mkdir(mode=0o755)
-        return LayerFolder(upper, () if state is None else self.layers(state), self.store.form)
+        return LayerFolder(
+            upper, () if state is None else self.layers(state), self.store.form, epoch=self.settings.epoch
+        )
 
     def key(self, kind: str, state: State | None, parts: Mapping[str, Json]) -> LayerKey:
         """Return the cache key of an instruction of ``kind`` on a stage so far (None: on nothing)."""

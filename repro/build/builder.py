@@ -141,7 +141,8 @@ class _Course:
         stopped = "failed"
         try:
             with store.workspace() as space:
-                diff_id = store.commit_layer(step.fill(space), epoch=self._settings.epoch).diff_id
+                upper = step.fill(space)
+                diff_id = store.commit_layer(upper, epoch=self._settings.epoch, clean=not step.clean).diff_id
             stopped = ""
         except HaltedError:
             stopped = "canceled"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from repro.build.source import Kind, Node, Source, clean, kind_of, near_names
@@ -14,6 +13,7 @@ from repro.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 Context: TypeAlias = Source
 
@@ -32,7 +32,7 @@ class FolderContext:
     exact = False
 
     def __init__(
-        self, root: Path, ignore: IgnoreRules | None = None, *, hasher: Callable[[Path], Digest] = Digest.of_file
+        self, root: Path, ignore: IgnoreRules | None = None, *, hasher: Callable[[str], Digest] = Digest.of_file
     ) -> None:
         self._root = os.fspath(root)
         self.ignore = IgnoreRules() if ignore is None else ignore
@@ -77,7 +77,7 @@ class FolderContext:
     def digest(self, node: Node) -> Digest:
         """Return the digest of the file's bytes."""
         try:
-            return self._hasher(Path(node.host))
+            return self._hasher(node.host)
         except OSError as error:
             raise _unreadable(node, error) from error
 
@@ -142,7 +142,7 @@ class MappingContext:
 
     exact = False
 
-    def __init__(self, files: Mapping[str, Path], *, hasher: Callable[[Path], Digest] = Digest.of_file) -> None:
+    def __init__(self, files: Mapping[str, Path], *, hasher: Callable[[str], Digest] = Digest.of_file) -> None:
         self._roots = {clean(path): FolderContext(host, hasher=hasher) for path, host in files.items()}
         self._folders: dict[str, set[str]] = {"": set()}
         for path in self._roots:

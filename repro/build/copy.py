@@ -126,15 +126,16 @@ class _Copying:
         top = self._layer.resolve(self._plan.destination)
         self._layer.folder(top, self._new)
         links: Links = {}
-        for visit in visits(self._plan.source, selection, reverse=self._reverse):
-            place = f"{top}/{visit.path}" if top else visit.path
-            attributes = self._attributes(visit)
-            if visit.node.kind is not Kind.FOLDER:
-                self._layer.file(place, visit.node, attributes, ours=self._plan.source.exact, links=links)
-            elif visit.meant:
-                self._layer.dress_folder(place, attributes)
-            else:
-                self._layer.pass_folder(place, attributes)
+        with self._layer.gathering():
+            for visit in visits(self._plan.source, selection, reverse=self._reverse):
+                place = f"{top}/{visit.path}" if top else visit.path
+                attributes = self._attributes(visit)
+                if visit.node.kind is not Kind.FOLDER:
+                    self._layer.file(place, visit.node, attributes, ours=self._plan.source.exact, links=links)
+                elif visit.meant:
+                    self._layer.dress_folder(place, attributes)
+                else:
+                    self._layer.pass_folder(place, attributes)
 
     def _single(self, selection: Selection) -> None:
         for visit in visits(self._plan.source, selection):

@@ -86,8 +86,4 @@ def _copy_range(source: int, target: int, start: int, end: int) -> None:
         chunk = os.pread(source, min(CHUNK, end - start), start)
         if not chunk:
             break
-        view = memoryview(chunk)
-        while view:
-            count = os.pwrite(target, view, start)
-            view = view[count:]
-            start += count
+        start += os.pwrite(target, chunk, start)  # what was not written is read again

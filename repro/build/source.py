@@ -170,6 +170,31 @@ class ViewSource:
         return Node(path, os.fspath(entry.host), kind, stat.S_IMODE(mode), entry.uid, entry.gid, entry.stat, target)
 
 
+class Snapshot:
+    """Another source whose folders are listed once each: what is asked of them later is what was seen first.
+
+    So a copy is of what its key was made of; a file that has changed since differs from its node's ``status``.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.exact = source.exact
+        self.node = source.node
+        self.resolve = source.resolve
+        self.digest = source.digest
+        self.attributes = source.attributes
+        self.bindable = source.bindable
+        self.missing = source.missing
+        self._source = source
+        self._children: dict[str, Sequence[Node]] = {}
+
+    def children(self, folder: Node) -> Sequence[Node]:
+        """Return what was in ``folder`` when it was first asked for."""
+        found = self._children.get(folder.path)
+        if found is None:
+            found = self._children[folder.path] = self._source.children(folder)
+        return found
+
+
 def near_names(source: Source, path: str) -> str | None:
     """Return a hint with names like the missing one in its folder."""
     folder = source.node(source.resolve(posixpath.dirname(path)))

@@ -87,4 +87,4 @@ def _workdir(bench: Workbench, state: State, one: model.Workdir) -> Step:
         layer.finish()
         return space / "upper"
 
-    return Step(after, history, bench.key("workdir", state, parts), fill)
+    return Step(after, history, bench.key("workdir", state, parts), fill, clean=True)

@@ -10,9 +10,10 @@ from repro.build.cache import plain
 from repro.build.copy import CopyPlan, Download, Item, Written, destination_of, perform
 from repro.build.matches import exclusions, select, select_parents
 from repro.build.mode import parse_mode
+from repro.build.mounts import Origin
 from repro.build.remote import file_name, is_address, is_git, parse_checksum
 from repro.build.selection import Selection
-from repro.build.source import Kind
+from repro.build.source import Kind, Snapshot
 from repro.build.users import owner
 from repro.dockerfile import instructions as model
 from repro.dockerfile.words import expand
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from repro.build.config import State
     from repro.build.mode import ModeChange
-    from repro.build.mounts import Origin
     from repro.build.stages import Stage
     from repro.digest import Json
     from repro.dockerfile.parser import Heredoc
@@ -37,7 +37,8 @@ def prepare_copy(bench: Workbench, stage: Stage, state: State, one: model.Copy) 
     ``--link`` makes the layer as if nothing were below: its folders are new ones (0755, of --chown), no link of the
     image is followed, and the same layer serves over any base. With --chmod it is a plain copy, as in BuildKit.
     """
-    origin = bench.origin(stage, one.source_image.text if one.source_image else "", one.where)
+    found = bench.origin(stage, one.source_image.text if one.source_image else "", one.where)
+    origin = Origin(Snapshot(found.source), found.stack)
     texts = tuple(state.word(word, bench.settings) for word in one.sources)
     mode = _mode(bench, state, one)
     plan = CopyPlan(
@@ -60,7 +61,7 @@ def prepare_copy(bench: Workbench, stage: Stage, state: State, one: model.Copy) 
         layer.finish()
         return space / "upper"
 
-    return Step(state, one.text, bench.key("copy", None if linked else state, parts), fill)
+    return Step(state, one.text, bench.key("copy", None if linked else state, parts), fill, clean=True)
 
 
 def _key_parts(

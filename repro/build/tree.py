@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 from dataclasses import replace
@@ -9,22 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.build.context import look
-from repro.build.inodes import Attributes, copy_file, dress, make_link, make_special, write_file
+from repro.build.copies import copy_files
+from repro.build.inodes import Attributes, FileCopy, copy_file, dress, file_copy, make_link, make_special, write_file
 from repro.build.source import Kind, Node, ViewSource, clean
 from repro.errors import BuildError
 from repro.files import remove_tree
 from repro.oci import tar
-from repro.oci.inode import mark_opaque, open_readable
+from repro.oci.inode import OVERLAY, mark_opaque, open_readable
 from repro.oci.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["Attributes", "LayerFolder", "Links"]
 
 Links = dict[tuple[int, int], str]  # where the copies of hard-linked files lie, by device and inode
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SECOND = 1_000_000_000
 _WHITEOUT = os.fsdecode(tar.WHITEOUT)
 
 
@@ -34,12 +37,14 @@ class LayerFolder:
     Paths are below the root, without ``.``, ``..`` or a leading slash.
     Folders that the layers already have are taken over with their mode, owner and time when something is put into
     them (overlay's copy-up); links in a destination's path are resolved inside the root. Call `finish` once.
+    With an ``epoch`` (seconds) what comes of it is as `repro.oci.clean.clean_upper` leaves a folder: no later times.
     """
 
-    def __init__(self, upper: Path, layers: Sequence[Path], form: str) -> None:
+    def __init__(self, upper: Path, layers: Sequence[Path], form: str, *, epoch: int | None = None) -> None:
         self._upper = os.fspath(upper)
         self._layers = tuple(layers)
         self._form = form
+        self._epoch = epoch
         # Folders get theirs last: they must be writable, and their mtime moves, while they are filled.
         self._pending: dict[str, Attributes] = {}
         self._below = ViewSource(View(self._layers, form))
@@ -48,6 +53,7 @@ class LayerFolder:
         self._new: set[str] = set() if layers else {""}  # those of them that no lower layer has
         self._files: set[str] = set()  # everything else that this layer has
         self._hidden: dict[str, bool] = {}  # what replaced something lower, and whether that was a folder
+        self._gathered: tuple[list[FileCopy], list[tuple[str, str]]] | None = None  # see `gathering`
         os.chmod(upper, 0o755)  # noqa: S103 - the image's root
 
     def merged(self) -> ViewSource:
@@ -71,6 +77,8 @@ class LayerFolder:
         """
         if path in self._made:
             return
+        if path.count("/") >= tar.DEEPEST:
+            raise BuildError(f"/{path[:80]}...: more than {tar.DEEPEST} folders deep")
         parent = posixpath.dirname(path)
         self.folder(parent, new)
         existing = self.node(path)
@@ -98,6 +106,21 @@ class LayerFolder:
         if existing is not None:
             self._pending[path] = replace(self._pending[path], mode=attributes.mode)
 
+    @contextlib.contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Put off the copies that `file` is asked for in the block until it ends: many at once are made faster.
+
+        In the block no path is asked for twice.
+        """
+        copies, links = self._gathered = ([], [])
+        try:
+            yield
+        finally:
+            self._gathered = None
+        copy_files(copies, self._form)
+        for target, host in links:
+            os.link(target, host, follow_symlinks=False)
+
     def file(self, path: str, node: Node, attributes: Attributes, *, ours: bool, links: Links) -> None:
         """Put a copy of ``node`` at ``path`` (its folder exists in this layer), replacing any file or link there.
 
@@ -117,29 +140,30 @@ class LayerFolder:
             self.special(path, node.kind, (node.status.st_mode, node.status.st_rdev), attributes)
             return
         host = self._place(path)
+        attributes = self._clean(attributes)
         if node.kind is Kind.FILE:
             if node.status.st_nlink > 1:
                 identity = (node.status.st_dev, node.status.st_ino)
                 if identity in links:
-                    os.link(self._host(links[identity]), host, follow_symlinks=False)
+                    self._link(self._host(links[identity]), host)
                     return
                 links[identity] = path
-            copy_file(node, host, attributes, self._form, ours=ours)
+            self._copy(file_copy(node, host, attributes, ours=ours))
         else:
             make_link(host, node.target, attributes, self._form)
 
     def write(self, path: str, attributes: Attributes, write: Callable[[int], object]) -> None:
         """Put a file at ``path`` (its folder exists in this layer); ``write`` is given its descriptor to fill it."""
-        write_file(self._place(path), attributes, self._form, write)
+        write_file(self._place(path), self._clean(attributes), self._form, write)
 
     def link(self, path: str, target: bytes, attributes: Attributes) -> None:
         """Put a symbolic link at ``path`` (its folder exists in this layer)."""
-        make_link(self._place(path), target, attributes, self._form)
+        make_link(self._place(path), target, self._clean(attributes), self._form)
 
     def special(self, path: str, kind: Kind, device: tuple[int, int], attributes: Attributes) -> None:
         """Put a FIFO, or a device of mode and number, at ``path`` (its folder exists in this layer)."""
         try:
-            make_special(self._place(path), kind, device, attributes, self._form)
+            make_special(self._place(path), kind, device, self._clean(attributes), self._form)
         except PermissionError as error:
             raise BuildError(
                 f"the device /{path} cannot be made by an ordinary user", hint="leave it out, or build as root"
@@ -161,7 +185,7 @@ class LayerFolder:
         os.link(self._host(target), host, follow_symlinks=False)
         descriptor, _ = open_readable(host, os.lstat(host).st_mode)
         try:
-            dress(descriptor, attributes, self._form)
+            dress(descriptor, self._clean(attributes), self._form)
         finally:
             os.close(descriptor)
 
@@ -190,12 +214,34 @@ class LayerFolder:
             try:
                 if path in self._new and self._hidden.get(path):
                     mark_opaque(descriptor)
-                dress(descriptor, self._pending[path], self._form)
+                dress(descriptor, self._clean(self._pending[path]), self._form)
             finally:
                 os.close(descriptor)
+        if self._epoch is not None:
+            os.utime(self._upper, ns=(0, 0))  # no tar holds the root's
+
+    def _clean(self, attributes: Attributes) -> Attributes:
+        """Return what `clean_upper` would leave of ``attributes``."""
+        if self._epoch is None:
+            return attributes
+        mtime = min(attributes.mtime // _SECOND, self._epoch) * _SECOND
+        kept = attributes.kept and [(name, value) for name, value in attributes.kept if OVERLAY not in name]
+        return Attributes(attributes.uid, attributes.gid, attributes.mode, mtime, kept)
 
     def _host(self, path: str) -> str:
         return f"{self._upper}/{path}"
+
+    def _copy(self, copy: FileCopy) -> None:
+        if self._gathered is None:
+            copy_file(copy, self._form)
+        else:
+            self._gathered[0].append(copy)
+
+    def _link(self, target: str, host: str) -> None:
+        if self._gathered is None:
+            os.link(target, host, follow_symlinks=False)
+        else:
+            self._gathered[1].append((target, host))
 
     def _make_folder(self, path: str, attributes: Attributes) -> None:
         os.mkdir(self._host(path), 0o700)

@@ -43,7 +43,7 @@ def _clean_folder(descriptor: int, path: str, epoch: int) -> None:
     """Clean the open folder's attributes and everything in it, not its own time."""
     if path.count("/") > tar.DEEPEST + 50:  # the writer says it of the layer's own names; this only stops early
         raise DataError(f"{path[:80]}...: more than {tar.DEEPEST} folders deep")
-    names = [name for name in os.listxattr(descriptor) if ".overlay." in name]
+    names = [name for name in os.listxattr(descriptor) if inode.OVERLAY in name]
     marked_files = False
     for name in names:
         value = os.getxattr(descriptor, name)
@@ -81,7 +81,7 @@ def _clean_file(parent: int, name: str, above: str, *, marked: bool) -> bool:
     """Drop overlay's attributes from a regular file; return whether it was a whiteout and now is a device."""
     # By way of the folder's descriptor: one system call for the usual file, which has none, and no open.
     reach = f"/proc/self/fd/{parent}/{name}"
-    names = [key for key in os.listxattr(reach, follow_symlinks=False) if ".overlay." in key]
+    names = [key for key in os.listxattr(reach, follow_symlinks=False) if inode.OVERLAY in key]
     if not names:
         return False
     if marked and _WHITEOUT_MARK in names:
@@ -95,7 +95,7 @@ def _clean_file(parent: int, name: str, above: str, *, marked: bool) -> bool:
 
 def _drop(target: int | str, name: str, path: str) -> None:
     """Remove one of overlay's attributes; lend write permission where the mode withholds it."""
-    kind = name.rpartition(".overlay.")[2]
+    kind = name.rpartition(inode.OVERLAY)[2]
     if kind in {"redirect", "metacopy"}:
         raise StoreError(
             f"{path}: the overlay kept this file's name or content elsewhere ({name})",

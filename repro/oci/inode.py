@@ -28,6 +28,7 @@ REAL: Final = "real"
 ONE: Final = "one"  # the one form without owners: compare with this, never with REAL
 
 OWNER: Final = "user.repro.owner"
+OVERLAY: Final = ".overlay."  # in the name of every attribute that overlay keeps for itself
 OPAQUE: Final = "user.overlay.opaque"
 CAPABILITY: Final = "security.capability"
 _KEPT_CAPABILITY: Final = "user.repro.capability"
@@ -200,6 +201,12 @@ def _set(target: Target, name: str, value: bytes) -> None:
             why=error.strerror,
             hint="put the store (REPRO_STORE) on a file system that has user attributes: ext4, xfs, btrfs",
         ) from error
+
+
+def is_capability(value: bytes) -> bool:
+    """Whether the kernel takes ``value`` as a file's capabilities: revision 2 or 3, in its own length."""
+    revision = int.from_bytes(value[:4], "little") & _CAPS_REVISION
+    return (len(value), revision) in {(20, _CAPS_2), (24, _CAPS_3)}
 
 
 def _without_namespace(value: bytes) -> bytes:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 from repro.errors import DataError
@@ -188,11 +189,13 @@ class TarWriter:
     ) -> None:
         """Write the header of one entry, with an extended header before it where that is needed."""
         records = _text_records(path, target)
-        numbers = {b"uid": owner[0], b"gid": owner[1], b"size": size, b"mtime": mtime}
-        for key, number in numbers.items():
-            if not 0 <= number < (_OCTAL_7 if key in {b"uid", b"gid"} else _OCTAL_11):
-                records.append((key, b"%d" % number))
-                numbers[key] = 0
+        uid, gid = owner
+        if not (0 <= uid | gid < _OCTAL_7 and 0 <= size | mtime < _OCTAL_11):
+            numbers = {b"uid": (uid, _OCTAL_7), b"gid": (gid, _OCTAL_7), b"size": (size, _OCTAL_11)}
+            numbers[b"mtime"] = (mtime, _OCTAL_11)
+            large = {key: number for key, (number, limit) in numbers.items() if not 0 <= number < limit}
+            records += [(key, b"%d" % number) for key, number in large.items()]
+            uid, gid, size, mtime = (0 if key in large else number for key, (number, _) in numbers.items())
         for attribute, value in attributes or ():
             records.append((b"SCHILY.xattr." + _attribute_key(attribute, path), value))
         if records:
@@ -204,10 +207,10 @@ class TarWriter:
                 path[:100],
                 kind,
                 stat.S_IMODE(mode),
-                uid=numbers[b"uid"],
-                gid=numbers[b"gid"],
-                size=numbers[b"size"],
-                mtime=numbers[b"mtime"],
+                uid=uid,
+                gid=gid,
+                size=size,
+                mtime=mtime,
                 target=target[:100],
                 device=device,
             )
@@ -227,14 +230,16 @@ class TarWriter:
         self._bytes(_ZEROS[: -size % BLOCK])
 
     def _bytes(self, data: bytes) -> None:
-        start = 0
-        while start < len(data):
-            if self._used == _BUFFER:
-                self._flush()
-            taken = min(len(data) - start, _BUFFER - self._used)
-            self._view[self._used : self._used + taken] = data[start : start + taken]
-            self._used += taken
-            start += taken
+        end = self._used + len(data)
+        while end > _BUFFER:
+            taken = _BUFFER - self._used
+            self._view[self._used :] = data[:taken]
+            self._used = _BUFFER
+            self._flush()
+            data = data[taken:]
+            end = len(data)
+        self._view[self._used : end] = data
+        self._used = end
 
     def _flush(self) -> None:
         self._write(self._view[: self._used])
@@ -273,7 +278,9 @@ def _header(
         b"",
     )
     block = _HEADER.pack(*fields)
-    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])
+    # The sum of the bytes, which is below adler32's modulus in any header (200 bytes of names, 57 octal digits, and
+    # what is constant): sum() would take eight times as long.
+    return b"%b%06o\0 %b" % (block[:148], (zlib.adler32(block) & 0xFFFF) - 1, block[156:])
 
 
 def _text_records(path: bytes, target: bytes) -> list[tuple[bytes, bytes]]:

@@ -16,6 +16,7 @@ from oci_trees import FORMS, Node, further_names, make, trees
 
 from repro.errors import DataError
 from repro.files import remove_tree
+from repro.oci import tar
 from repro.oci.layer import measure, write_tar
 
 EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -230,3 +231,10 @@ def test_file_capabilities_are_in_the_tar(tmp_path: Path) -> None:
     os.setxattr(tmp_path / "ping", "security.capability", capability)
 
     assert b"SCHILY.xattr.security.capability=" + capability in written(tmp_path, "real")
+
+
+def test_the_sum_of_a_header_is_exact_for_any_bytes():
+    """The largest sum that a header can have is still below the modulus of the checksum that it is taken from."""
+    name = b"\xff" * 100
+    header = tar._header(name, b"7", 0o7777, uid=8**7 - 1, gid=8**7 - 1, size=8**11 - 1, mtime=8**11 - 1, target=name)
+    assert sum(header[:148] + b" " * 8 + header[156:]) == int(header[148:154], 8)
