@@ -41,6 +41,17 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+def visible(text: str, kept: str = "\n\t") -> str:
+    """Return ``text`` with every character that does not print escaped, but those in ``kept``.
+
+    What an image, an archive or a registry says ends up on terminals: an escape sequence in it could move the cursor,
+    recolour or retitle, and a character that turns the writing direction could make one name look like another.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in kept else repr(one)[1:-1] for one in text)
+
+
 class ReproError(Exception):
     """What happened, where, why, and what to do next; the root of the tree above."""
 
@@ -62,13 +73,13 @@ class ReproError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """Return the message as printed after ``repro: error: ``, over several lines where needed."""
+        """Return the message as printed after ``repro: error: ``, over several lines where needed; all `visible`."""
         lines = [f"{self.where}: {self.message}" if self.where is not None else self.message]
         if self.why:
             lines.append(f"  why: {self.why}")
         if self.hint:
             lines.append(f"  fix: {self.hint}")
-        return "\n".join(lines)
+        return visible("\n".join(lines))
 
 
 class UsageError(ReproError):

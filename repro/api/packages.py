@@ -22,6 +22,6 @@ def read_packages(layers: Sequence[Path], form: str) -> tuple[tuple[str, str], .
     found = []
     for stanza in view.read(_STATUS).decode(errors="replace").split("\n\n"):
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and not line.startswith(" "))
-        if fields.get("Status", "").endswith(" installed"):
+        if fields.get("Status", "").endswith(" installed") and {"Package", "Version"} <= fields.keys():
             found.append((fields["Package"], fields["Version"]))
     return tuple(sorted(found))

@@ -79,6 +79,9 @@ def unpack(
             unpacking.add(entry)
     except (BuildError, DataError) as error:
         raise BuildError(f"{name} cannot be unpacked: {error.message}", why=error.why, hint=error.hint) from error
+    except OSError as error:  # a name that is too long, an owner whom this user cannot give a file to, no room
+        last = f" at {unpacking.last}" if unpacking.last else ""
+        raise BuildError(f"{name} cannot be unpacked{last}", why=error.strerror) from error
 
 
 class _Unpacking:
@@ -93,9 +96,11 @@ class _Unpacking:
         self._owner = owner
         self._implied = Attributes(0, 0, 0o755, mtime)
         self._resolved: dict[tuple[str, ...], str] = {(): place}
+        self.last = ""  # the entry at hand, for messages
 
     def add(self, entry: TarEntry) -> None:
         """Put one entry into the layer."""
+        self.last = entry.shown
         parts = _parts(entry, os.fsdecode(entry.name))
         if not parts:
             return  # the root: the destination keeps what it has
@@ -176,4 +181,6 @@ def _parts(entry: TarEntry, path: str) -> tuple[str, ...]:
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)
+    if len(parts) > tar.DEEPEST:
+        raise DataError(f"{entry.shown}: more than {tar.DEEPEST} folders deep")
     return tuple(parts)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from repro.build.config import DEFAULT_PATH, epoch_of
+from repro.build.config import DEFAULT_PATH
 from repro.build.stages import SCRATCH
 from repro.errors import BuildError
-from repro.oci.model import ImageConfig
+from repro.oci.model import ImageConfig, epoch_of
 
 if TYPE_CHECKING:
     from repro.build.options import FindBase

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -88,17 +87,6 @@ class State:
 def timestamp(epoch: int) -> str:
     """Return seconds since 1970 as RFC 3339 in UTC."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def epoch_of(created: str | None) -> int:
-    """Return the whole seconds since 1970 of an RFC 3339 time; 0 for none or nonsense, never negative."""
-    if created is None:
-        return 0
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)", created)
-    if match is None:
-        return 0
-    zone = "+00:00" if match[2] in "Zz" else match[2]
-    return max(0, int(datetime.fromisoformat(match[1].upper() + zone).timestamp()))
 
 
 def configure(state: State, one: model.AnyInstruction, settings: Settings) -> State:

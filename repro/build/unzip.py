@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from repro.errors import DataError, HostError
+from repro.errors import DataError
 from repro.oci import compression
 
 if TYPE_CHECKING:
@@ -18,28 +17,27 @@ _BZIP2: Final = b"BZh"
 _XZ: Final = b"\xfd7zXZ\0"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _LONGEST: Final = 6  # of the marks above
+_HINT: Final = "if you trust the archive, decompress it yourself"
 
 
 def decompressed(file: BinaryIO) -> Source:
     """Return the bytes of ``file``, which is at its start and can be sought in, decompressed if they are compressed.
 
     Understood are gzip, bzip2, xz, and zstd where this Python has it (HostError where not). Reading raises DataError
-    where the stream is broken.
+    where the stream is broken, or swells beyond all measure (`repro.oci.limits`): of bzip2, 80 bytes can be 64 MiB.
     """
     start = file.read(_LONGEST)
     file.seek(0)
-    if start.startswith(_GZIP):
-        return compression.decompressed(file)
+    if start.startswith((_GZIP, _ZSTD)):
+        return compression.decompressed(file, hint=_HINT)
     if start.startswith(_BZIP2):
         import bz2  # noqa: PLC0415 - only where it is needed
 
-        return _Checked(bz2.BZ2File(file).read)
+        return compression.Measured(_Checked(bz2.BZ2File(file).read), file.tell, hint=_HINT)
     if start.startswith(_XZ):
         import lzma  # noqa: PLC0415 - only where it is needed
 
-        return _Checked(lzma.LZMAFile(file).read, lzma.LZMAError)
-    if start.startswith(_ZSTD):
-        return _zstd(file)
+        return compression.Measured(_Checked(lzma.LZMAFile(file).read, lzma.LZMAError), file.tell, hint=_HINT)
     return file
 
 
@@ -56,17 +54,3 @@ class _Checked:
             return self._read(size)
         except self._errors as error:
             raise DataError("the compressed stream is broken", why=str(error)) from error
-
-
-def _zstd(file: BinaryIO) -> Source:
-    """Return a zstd stream's reader: Python's own from 3.14 on, or that of the package zstandard."""
-    for name, maker in (("compression.zstd", "ZstdFile"), ("zstandard", "open")):
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            continue
-        return _Checked(getattr(module, maker)(file, "rb").read, module.ZstdError)
-    raise HostError(
-        "an archive compressed with zstd cannot be read by this Python",
-        hint="run `pip install zstandard` where repro is installed, compress it with xz, or use --unpack=false",
-    )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from repro.oci.view import View
 
 _LARGEST_ID = (1 << 32) - 2  # the largest is "no change" to chown(2)
+_DIGITS = 20  # with zeros in front
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,14 @@ def owner(text: str, view: View, where: Location) -> tuple[int, int]:
 
 
 def _number(text: str, where: Location) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > _LARGEST_ID:
+    if not _is_id(text):
         raise BuildError(f"not a user or group: {text!r}", where=where, hint="a name that the image has, or a number")
     return int(text)
+
+
+def _is_id(text: str) -> bool:
+    """Whether ``text`` is a number that a user or group can have; an image's file may hold anything."""
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= _LARGEST_ID
 
 
 def _find(view: View, file: str, text: str, where: Location, *, kind: str) -> list[str] | None:
@@ -101,7 +107,7 @@ def _lines(view: View, file: str) -> list[list[str]]:
         return []
     text = view.read(view.resolve(file)).decode(errors="replace")
     entries = [line.split(":") for line in text.splitlines() if line and not line.startswith("#")]
-    return [entry for entry in entries if len(entry) > 2 and all(part.isdigit() for part in _ids(file, entry))]
+    return [entry for entry in entries if len(entry) > 2 and all(map(_is_id, _ids(file, entry)))]
 
 
 def _ids(file: str, entry: list[str]) -> list[str]:

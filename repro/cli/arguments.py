@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from repro.errors import visible
 from repro.events import as_json
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from repro.cli.console import Console
     from repro.errors import ReproError
     from repro.events import Event
+
+# In JSON only text can hold these: controls beyond ASCII, what turns the writing direction, halves of surrogate pairs.
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def add_workflow(parser: argparse.ArgumentParser) -> None:
@@ -102,14 +107,19 @@ def _display(options: argparse.Namespace, *, named: bool) -> BuildDisplay:
 
 
 def print_json(value: object) -> None:
-    """Print ``value`` (dataclasses, digests, mappings, tuples) as indented JSON."""
-    json.dump(as_json(value), sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """Print ``value`` (dataclasses, digests, mappings, tuples) as indented JSON, what a terminal obeys escaped."""
+    text = json.dumps(as_json(value), indent=2, ensure_ascii=False)
+    print(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def print_text(text: str) -> None:
+    """Print what may come from a stranger: as it is for a program, harmless on a terminal."""
+    print(visible(text) if sys.stdout.isatty() else text)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns, padded, the head in capitals as Docker's listings have it."""
-    lines = [tuple(name.upper() for name in head), *rows]
+    lines = [tuple(name.upper() for name in head), *(tuple(visible(cell, "") for cell in row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         print("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

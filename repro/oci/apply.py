@@ -8,7 +8,7 @@ folder that this unpacking made itself, and no entry ever replaces another. Refu
   apart;
 - hard links to what this layer does not hold as a regular file;
 - character devices 0:0, which would be whiteouts, and whiteouts of nothing;
-- more entries or bytes than the limits allow.
+- more entries or bytes than the limits allow (`repro.oci.limits`), or than the disk has room for.
 
 Without real root device nodes cannot be made: they are left out. Attributes other than ``user.*`` and file
 capabilities are left out in every form, as are overlay's and our own. `repro.oci.store` notices by measuring
@@ -17,17 +17,18 @@ again that such a layer cannot be written back from its folder, and keeps the ta
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
-from repro.dataclass import dataclass
 from repro.errors import DataError, StoreError
 from repro.oci import inode, tar
 from repro.oci.compression import decompressed
+from repro.oci.limits import DEFAULT_LIMITS, Limits, raised
 from repro.oci.model import LayerInfo
-from repro.oci.untar import TarEntry, TarReader
+from repro.oci.untar import TarEntry, TarReader, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,17 +40,8 @@ _AUFS: Final = b".wh..wh."  # names that AUFS kept for itself; Docker skips them
 _OPEN_FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much one layer may hold: ``entries``, and ``content`` in bytes of regular files."""
-
-    entries: int = 4_000_000
-    content: int = 1 << 42
-
-
-DEFAULT_LIMITS: Final = Limits()
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM: Final = "make room on the store's disk, or put the store (REPRO_STORE) on a larger one"
 
 
 def apply_tar(stream: BinaryIO, folder: Path, *, form: str, limits: Limits = DEFAULT_LIMITS) -> LayerInfo:
@@ -59,10 +51,11 @@ def apply_tar(stream: BinaryIO, folder: Path, *, form: str, limits: Limits = DEF
     them in ``form``. On error the folder holds a part: the caller removes it.
 
     Raises:
-        DataError: the tar is broken or hostile; the entry is named.
-        StoreError: the file system refused.
+        DataError: the tar is broken or hostile, or holds more than ``limits`` allow; the entry is named.
+        StoreError: the file system refused, or has no room for it: seen before a file is begun, so that no layer of a
+            stranger fills a disk that others use.
     """
-    reader = TarReader(decompressed(stream))
+    reader = TarReader(decompressed(stream, limits.swelling), most=limits.size)
     with _Unpacking(folder, reader, form, limits) as unpacking:
         for entry in reader.entries():
             unpacking.add(entry)
@@ -79,6 +72,8 @@ class _Unpacking:
         self._form = form
         self._limits = limits
         self._count = 0
+        self._names = 0
+        self._room, self._inodes = _room(folder)
         self._kinds: dict[bytes, bytes] = {}
         self._folders: dict[bytes, TarEntry | None] = {b"": None}  # None: only implied by an entry in it
         self._opaque: set[bytes] = set()
@@ -97,10 +92,9 @@ class _Unpacking:
 
     def add(self, entry: TarEntry) -> None:
         """Make one entry; DataError when it may not be."""
-        self._count += 1
-        if self._count > self._limits.entries:
-            raise DataError(f"the layer holds more than {self._limits.entries} entries", where=entry.shown)
         path = _checked(entry)
+        kept = entry.attributes if entry.kind == tar.FOLDER else ()  # until the folder is dressed
+        self._count_in(entry, len(path) + sum(len(value) for _, value in kept) if kept else len(path))
         if not path:
             if entry.kind != tar.FOLDER:
                 raise DataError(f"{entry.shown}: the root of a layer must be a folder")
@@ -119,7 +113,31 @@ class _Unpacking:
             else:
                 self._make(entry, path, name, parent)
         except OSError as error:
-            raise StoreError(f"{entry.shown}: could not be unpacked", why=error.strerror) from error
+            raise self._refused(entry, error) from error
+
+    def _count_in(self, entry: TarEntry, size: int) -> None:
+        """Count one more inode, made for ``entry``, of which ``size`` bytes are kept in memory."""
+        self._count += 1
+        self._names += size
+        if self._count > self._limits.entries:
+            raise DataError(
+                f"{entry.shown}: the layer holds more than {self._limits.entries} entries", hint=raised("entries")
+            )
+        if self._names > self._limits.names:
+            raise DataError(
+                f"{entry.shown}: the names in the layer have more than {self._limits.names} bytes", hint=raised("names")
+            )
+        if self._count > self._inodes:
+            raise StoreError(f"{entry.shown}: the store's disk has no room for so many files", hint=_NO_ROOM)
+
+    def _refused(self, entry: TarEntry, error: OSError) -> StoreError:
+        """Return the error that tells what the file system did not do."""
+        hint = _NO_ROOM if error.errno in _FULL else None
+        why = error.strerror
+        if error.errno == errno.EINVAL and self._form not in {inode.ONE, inode.REAL}:
+            why = f"{why}: its owner {entry.uid}:{entry.gid} may be none of the IDs that this user has"
+            hint = "ask for a larger range of subordinate IDs (`repro doctor`), or set REPRO_MODE=one"
+        return StoreError(f"{entry.shown}: could not be unpacked", why=why, hint=hint)
 
     def finish(self) -> None:
         """Give the folders their attributes, the deepest first: their content is there, times stand still."""
@@ -133,8 +151,9 @@ class _Unpacking:
                 finally:
                     os.close(descriptor)
             except OSError as error:
-                shown = repr(os.fsdecode(path))
-                raise StoreError(f"{shown}: its attributes could not be set", why=error.strerror) from error
+                if entry is not None:
+                    raise self._refused(entry, error) from error
+                raise StoreError(f"{shown(path)}: its attributes could not be set", why=error.strerror) from error
 
     def _dress_folder(self, descriptor: int, entry: TarEntry | None, path: bytes) -> None:
         if path in self._opaque:
@@ -150,8 +169,18 @@ class _Unpacking:
         """Set owner, attributes, mode of an open file or folder: in this order, chown clears set-id bits."""
         inode.set_owner(descriptor, entry.uid, entry.gid, self._form)
         for name, value in entry.attributes:
-            inode.set_tar_attribute(descriptor, name, value, self._form)
+            self._attribute(descriptor, entry, name, value)
         os.fchmod(descriptor, entry.mode)
+
+    def _attribute(self, descriptor: int, entry: TarEntry, name: str, value: bytes) -> None:
+        try:
+            inode.set_tar_attribute(descriptor, name, value, self._form)
+        except OSError as error:
+            raise StoreError(
+                f"{entry.shown}: the file system does not keep the attribute {name!r} of {len(value)} bytes",
+                why=error.strerror,
+                hint="put the store (REPRO_STORE) on another: xfs and btrfs keep more than ext4",
+            ) from error
 
     def _open_parent(self, above: bytes, entry: TarEntry) -> int:
         """Return a descriptor of the entry's parent, making folders that the tar only implies."""
@@ -166,7 +195,8 @@ class _Unpacking:
                     continue
                 if made in self._kinds:
                     kind = "a symbolic link" if self._kinds[made] == tar.SYMLINK else "no folder"
-                    raise DataError(f"{entry.shown}: its parent /{os.fsdecode(made)} is {kind}")
+                    raise DataError(f"{entry.shown}: its parent {shown(made)} is {kind}")
+                self._count_in(entry, len(made))
                 self._unhide(made, folder=True)
                 os.mkdir(made, 0o700, dir_fd=self._root)
                 self._folders[made] = None
@@ -230,8 +260,12 @@ class _Unpacking:
 
     def _file(self, entry: TarEntry, name: bytes, parent: int) -> None:
         self.content += entry.size
-        if self.content > self._limits.content:
-            raise DataError(f"{entry.shown}: the layer holds more than {self._limits.content} bytes")
+        if self.content > self._room:
+            raise StoreError(
+                f"{entry.shown}: the store's disk has no room for the layer",
+                why=f"with this file it holds {self.content} bytes, {self._room} were free when it was begun",
+                hint=_NO_ROOM,
+            )
         descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
         try:
             if entry.size:
@@ -245,14 +279,12 @@ class _Unpacking:
         target = _checked_name(entry.target, entry)
         if self._kinds.get(target) != tar.FILE:
             raise DataError(
-                f"{entry.shown}: a hard link to {os.fsdecode(entry.target)!r}",
+                f"{entry.shown}: a hard link to {shown(entry.target)}",
                 why="that is no regular file of this layer",
             )
         os.link(target, name, src_dir_fd=self._root, dst_dir_fd=parent, follow_symlinks=False)
 
     def _symlink(self, entry: TarEntry, name: bytes, parent: int) -> None:
-        if not entry.target:
-            raise DataError(f"{entry.shown}: a symbolic link to nothing")
         os.symlink(entry.target, name, dir_fd=parent)
         if self._form != inode.ONE and (entry.uid, entry.gid) != (0, 0):
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
@@ -276,6 +308,16 @@ class _Unpacking:
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent)
 
 
+def _room(folder: Path) -> tuple[int, int]:
+    """Return the bytes and inodes that the folder's file system has free; where it does not say, no limit."""
+    status = os.statvfs(folder)
+    unlimited = 1 << 62
+    return (
+        status.f_bavail * status.f_frsize if status.f_blocks else unlimited,
+        status.f_favail if status.f_files else unlimited,
+    )
+
+
 def _make_device(name: bytes, mode: int, device: int, parent: int) -> bool:
     """Make a device node; false in a user namespace, where the kernel makes none whoever asks."""
     try:
@@ -292,10 +334,10 @@ def _checked(entry: TarEntry) -> bytes:
 def _checked_name(name: bytes, entry: TarEntry) -> bytes:
     """Return ``name`` without ``.`` and doubled slashes, empty for the root; DataError if it may not be."""
     if name.startswith(b"/"):
-        raise DataError(f"{entry.shown}: an absolute name", why=f"it names {os.fsdecode(name)!r}")
+        raise DataError(f"{entry.shown}: an absolute name", why=f"it names {shown(name)}")
     parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
     if b".." in parts:
-        raise DataError(f"{entry.shown}: a name that leads upwards", why=f"it names {os.fsdecode(name)!r}")
+        raise DataError(f"{entry.shown}: a name that leads upwards", why=f"it names {shown(name)}")
     if not parts and not name:
         raise DataError("a tar entry without a name")
     if any(len(part) > 255 for part in parts) or len(name) > 4095:

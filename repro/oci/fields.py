@@ -1,8 +1,13 @@
-"""Typed getters over JSON from outside; what is missing or of a wrong type is a DataError naming its path."""
+"""Typed getters over JSON from outside; what is missing or of a wrong type is a DataError naming its path.
+
+A document must mean one thing to all who read it, and be such that it can be written again: it is UTF-8, no object has
+a key twice, numbers are numbers (RFC 8259 has no NaN), text is text (no halves of surrogate pairs).
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,14 +17,55 @@ from repro.errors import DataError
 if TYPE_CHECKING:
     from repro.digest import Json
 
+_DEEPEST = 100  # values within values; a config has 5
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # may begin a surrogate pair, or be a half of one
+
 
 def parse_object(data: bytes, what: str) -> Fields:
     """Return the JSON object in ``data``; DataError (naming ``what``) when it is none."""
+    return Fields(parse_json(data, what), what)
+
+
+def parse_json(data: bytes, what: str) -> Json:
+    """Return the JSON value in ``data``; DataError (naming ``what``) when it is none, or could mean two things."""
     try:
-        value = json.loads(data)
+        value: Json = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_no_number)
+        if _HALF.search(data):
+            json.dumps(value, ensure_ascii=False).encode()
+        if data.count(b"[") + data.count(b"{") > _DEEPEST:
+            _check_depth(value)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{what} is not JSON", why=str(error)) from error
-    return Fields(value, what)
+    return value
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _check_depth(value: Json) -> None:
+    """Refuse what a recursive reader or writer of it might choke on."""
+    level: list[Json] = [value]
+    for _ in range(_DEEPEST):
+        inner: list[Json] = []
+        for one in level:
+            if isinstance(one, Mapping):
+                inner.extend(one.values())
+            elif isinstance(one, Sequence) and not isinstance(one, str):
+                inner.extend(one)
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f"more than {_DEEPEST} values within each other")
 
 
 class Fields:

@@ -153,7 +153,9 @@ def _add_plain(
 def lay_out_root(layers: Sequence[Path], folder: Path, skipped: Callable[[str], object]) -> None:
     """Lay the merged root out in the empty ``folder``: modes, times, links and hard links as in the image.
 
-    Everything belongs to the caller. Devices, pipes and sockets are left out, each told to ``skipped`` by its path.
+    Everything belongs to the caller, so files lose their set-id bits, as chown(2) would take them: a file that is to
+    run as somebody of the image must not run as the caller. Devices, pipes and sockets are left out, each told to
+    ``skipped`` by its path.
     """
     seen: dict[tuple[int, int], bytes] = {}
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -190,7 +192,7 @@ def _lay_out_file(found: Found, root: int, seen: dict[tuple[int, int], bytes]) -
         target = os.open(found.path, flags, 0o600, dir_fd=root)
         try:
             _copy_data(source, target, status.st_size)
-            os.fchmod(target, stat.S_IMODE(status.st_mode))
+            os.fchmod(target, stat.S_IMODE(status.st_mode) & ~(stat.S_ISUID | stat.S_ISGID))
             os.utime(target, ns=_times(status))
         finally:
             os.close(target)

@@ -11,9 +11,10 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from repro.digest import Digest
-from repro.oci.apply import Limits, apply_tar
+from repro.oci.apply import apply_tar
 from repro.oci.clean import clean_upper
 from repro.oci.inode import get_owner, set_owner
+from repro.oci.limits import Limits
 from repro.oci.model import LayerInfo
 from repro.oci.tar import TAR_FORMAT, TarWriter, write_tar
 

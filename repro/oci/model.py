@@ -5,7 +5,9 @@ Parsing keeps what it does not know, so that a config read, changed and written 
 
 from __future__ import annotations
 
+import re
 from dataclasses import field
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from repro.dataclass import dataclass
@@ -40,6 +42,7 @@ class MediaTypes:
 
 
 REF_NAME = "org.opencontainers.image.ref.name"  # image-spec annotations.md: the tag of an entry of index.json
+FULL_NAME = "io.containerd.image.name"  # what containerd and Docker's image store name an imported image by
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,7 @@ class ImageConfig:
         rootfs = fields.object("rootfs")
         if rootfs.required_text("type") != "layers":
             raise DataError("image config.rootfs.type must be 'layers'")
-        return cls(
+        config = cls(
             architecture=fields.required_text("architecture"),
             os=fields.required_text("os"),
             created=fields.text("created"),
@@ -256,6 +259,14 @@ class ImageConfig:
             other=fields.rest(_KNOWN),
             other_config=settings.rest(_KNOWN_SETTINGS),
         )
+        config._check_texts()
+        return config
+
+    def _check_texts(self) -> None:
+        """Refuse what no process can be given: an argument, a variable or a path ends at its zero byte."""
+        words = (*self.env, *(self.entrypoint or ()), *(self.cmd or ()), *(self.shell or ()), *self.volumes)
+        if any("\0" in word for word in (*words, self.working_dir, self.user)):
+            raise DataError("image config.config holds a zero byte, which no process can be given")
 
 
 _KNOWN = ("architecture", "os", "created", "config", "rootfs", "history")
@@ -263,6 +274,20 @@ _KNOWN_SETTINGS = (
     *("Env", "Entrypoint", "Cmd", "WorkingDir", "User", "Labels", "ExposedPorts", "Volumes"),
     *("StopSignal", "Shell", "Healthcheck", "OnBuild"),
 )
+
+
+def epoch_of(created: str | None) -> int:
+    """Return the whole seconds since 1970 of an RFC 3339 time; 0 for none or nonsense, never negative."""
+    if created is None:
+        return 0
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)", created)
+    if match is None:
+        return 0
+    zone = "+00:00" if match[2] in "Zz" else match[2]
+    try:
+        return max(0, int(datetime.fromisoformat(match[1].upper() + zone).timestamp()))
+    except ValueError:  # a month 13
+        return 0
 
 
 def chain_id(diff_ids: Sequence[Digest]) -> Digest:

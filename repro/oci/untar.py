@@ -2,7 +2,10 @@
 
 Understood are ustar and pax (IEEE Std 1003.1), and GNU's long names and binary numbers, as Docker, BuildKit,
 umoci, GNU tar and Python write them. Refused, naming the entry: broken checksums, numbers and records,
-unknown types, sparse files, multi-volume archives, truncation, and anything but zeros after the end.
+unknown types, sparse files, multi-volume archives, truncation, anything but zeros after the end, and more bytes than
+the limit allows. So are values that Linux has no place for: owners, times, device numbers, links, attributes and file
+capabilities that a system call would answer with an error, or take for something else (an owner of 2**32-1 for "no
+change").
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from typing import TYPE_CHECKING
 from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import DataError
-from repro.oci import tar
+from repro.oci import inode, tar
+from repro.oci.limits import DEFAULT_LIMITS, raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,13 +27,20 @@ if TYPE_CHECKING:
     from repro.oci.compression import Source
 
 _BUFFER = 1 << 20
-_LONGEST_EXTENSION = 1 << 20  # bytes of one extended header or long name: what Go's reader takes too
+_LONGEST_EXTENSION = 1 << 20  # bytes of an entry's extended headers and long names: what Go's reader takes of one
+_NOBODY = (1 << 32) - 1  # "no change" to chown(2)
+_LATEST = 10**21  # nanoseconds before and after 1970; time_t holds more, no file system does
+_MAJORS, _MINORS = 1 << 12, 1 << 20  # makedev(3): what Linux keeps of a device's numbers
+_LONGEST_TARGET = 4095  # symlink(2)
+_LONGEST_KEY, _LARGEST_VALUE = 255, 1 << 16  # xattr(7)
+_LONGEST_SHOWN = 200  # bytes of a name in a message
 _GNU_NAME, _GNU_TARGET, _GLOBAL = b"L", b"K", b"g"
 _REGULAR = (tar.FILE, b"\0", b"7")
 _KNOWN = frozenset(
     (*_REGULAR, tar.LINK, tar.SYMLINK, tar.CHAR, tar.DEVICE, tar.FOLDER, tar.FIFO),
 )
 _XATTR = b"SCHILY.xattr."
+_OCTAL = b"01234567"
 
 
 @dataclass(slots=True)
@@ -54,22 +65,32 @@ class TarEntry:
 
     @property
     def shown(self) -> str:
-        """The name for messages."""
-        return repr(os.fsdecode(self.name))
+        """The name for messages: quoted, nothing in it that moves a terminal's cursor, the middle left out if long."""
+        return shown(self.name)
+
+
+def shown(name: bytes) -> str:
+    """Return a name as messages show it (`TarEntry.shown`)."""
+    if len(name) > _LONGEST_SHOWN:
+        name = name[: _LONGEST_SHOWN // 2] + b"..." + name[-_LONGEST_SHOWN // 4 :]
+    return repr(os.fsdecode(name))
 
 
 class TarReader:
     """Iterates over the entries of a tar; ``data`` gives the bytes of the entry at hand. One pass.
 
-    What follows the end must be zeros, unless it is said not to be ``padded`` so: then it is not read.
+    What follows the end must be zeros, unless it is said not to be ``padded`` so: then it is not read. A tar of more
+    than ``most`` bytes is refused: at the header of the file that goes beyond, before anything of it is read.
     """
 
-    def __init__(self, source: Source, *, padded: bool = True) -> None:
+    def __init__(self, source: Source, *, padded: bool = True, most: int = DEFAULT_LIMITS.size) -> None:
         self._source = source
         self._padded = padded
+        self._most = most
         self._hash = hashlib.sha256()
         self._buffer = memoryview(b"")
-        self._left = 0  # bytes of the entry's data not taken yet
+        self._entry: TarEntry | None = None  # the one at hand
+        self._left = 0  # bytes of its data not taken yet
         self._padding = 0
         self._globals: dict[bytes, bytes] = {}
         self.size = 0
@@ -85,6 +106,7 @@ class TarReader:
                     self._check_end()
                 return
             last = entry.shown
+            self._entry = entry
             yield entry
 
     def data(self, write: Callable[[memoryview], int]) -> None:
@@ -102,21 +124,23 @@ class TarReader:
     def _next(self, last: str) -> TarEntry | None:
         """Return the next entry with its extended headers applied; None at the mark of the end."""
         records: dict[bytes, bytes] = {}
+        extended = 0  # bytes of extended headers of this entry so far
         while True:
             block = self._block(last)
             if block is None:
-                if records:
+                if extended:
                     raise DataError(f"the tar ends in the middle of an entry, after {last}")
                 return None
             entry = _parse_header(block, last)
             if entry.kind in {tar.PAX, _GLOBAL, _GNU_NAME, _GNU_TARGET}:
-                body = self._extension(entry, last)
+                extended += tar.BLOCK + entry.size  # the block: headers without a body come to an end, too
+                body = self._extension(entry, extended, last)
                 if entry.kind == _GNU_NAME:
                     records[b"path"] = body.rstrip(b"\0")
                 elif entry.kind == _GNU_TARGET:
                     records[b"linkpath"] = body.rstrip(b"\0")
                 elif entry.kind == _GLOBAL:
-                    self._globals.update(_parse_records(body, last))
+                    self._add_globals(_parse_records(body, last), last)
                 else:
                     records.update(_parse_records(body, last))
                 continue
@@ -126,8 +150,11 @@ class TarReader:
             if entry.kind in _REGULAR:
                 v7_folder = entry.kind == b"\0" and entry.name.endswith(b"/")
                 entry.kind = tar.FOLDER if v7_folder else tar.FILE
+            _check_values(entry)
             # POSIX: only regular files have data; some writers give links the size of their target.
             self._left = entry.size if entry.kind == tar.FILE else 0
+            if self.size - len(self._buffer) + self._left > self._most:
+                raise self._too_large(f"{entry.shown}: ")
             self._padding = -self._left % tar.BLOCK
             return entry
 
@@ -140,9 +167,19 @@ class TarReader:
             return block
         return None
 
-    def _extension(self, entry: TarEntry, last: str) -> bytes:
-        if entry.size > _LONGEST_EXTENSION:
-            raise DataError(f"an extended header of {entry.size} bytes after {last}", why="1 MiB is the limit")
+    def _add_globals(self, records: dict[bytes, bytes], last: str) -> None:
+        """Take a global header's records, which hold for all entries that follow."""
+        self._globals.update(records)
+        if sum(len(key) + len(value) for key, value in self._globals.items()) > _LONGEST_EXTENSION:
+            raise DataError(f"global headers of more than {_LONGEST_EXTENSION} bytes after {last}")
+
+    def _too_large(self, where: str = "") -> DataError:
+        return DataError(f"{where}the tar holds more than {self._most} bytes", hint=raised("size"))
+
+    def _extension(self, entry: TarEntry, extended: int, last: str) -> bytes:
+        """Return an extended header's body; with it, the entry's have ``extended`` bytes."""
+        if extended > _LONGEST_EXTENSION:
+            raise DataError(f"extended headers of {extended} bytes after {last}", why="1 MiB is the limit")
         body = self._bytes(entry.size, last)
         self._bytes(-entry.size % tar.BLOCK, last)
         return body
@@ -176,7 +213,8 @@ class TarReader:
     def _piece(self, most: int) -> memoryview:
         """Return the next bytes, one at least and ``most`` at most."""
         if not self._fill():
-            raise DataError("the tar is cut short within a file's data")
+            shown = "" if self._entry is None else f"{self._entry.shown}: "
+            raise DataError(f"{shown}the tar is cut short within a file's data")
         piece = self._buffer[:most]
         self._buffer = self._buffer[most:]
         return piece
@@ -187,6 +225,8 @@ class TarReader:
             data = self._source.read(_BUFFER)
             self._hash.update(data)
             self.size += len(data)
+            if self.size > self._most + _BUFFER:  # what is read ahead of an entry is no more than this
+                raise self._too_large()
             self._buffer = memoryview(data)
         return bool(self._buffer)
 
@@ -238,12 +278,11 @@ def _number(data: bytes, what: str, last: str) -> int:
         value = int.from_bytes(data, "big") & ((1 << (8 * len(data) - 1)) - 1)
         return value - (1 << (8 * len(data) - 1)) if data[0] & 0x40 else value
     digits = data.strip(b" \0")
-    if not digits:
-        return 0
-    try:
-        return int(digits.split(b"\0", 1)[0], 8)
-    except ValueError as error:
-        raise DataError(f"not a {what} in the tar header after {last}: {data!r}") from error
+    if digits.strip(_OCTAL):
+        digits = digits.partition(b"\0")[0].rstrip(b" ")
+        if digits.strip(_OCTAL):  # int() would take a sign, an underscore and 0o as well
+            raise DataError(f"not a {what} in the tar header after {last}: {data!r}")
+    return int(digits, 8) if digits else 0
 
 
 def _parse_records(body: bytes, last: str) -> dict[bytes, bytes]:
@@ -285,9 +324,31 @@ def _apply_records(entry: TarEntry, records: dict[bytes, bytes]) -> None:
         raise DataError(f"{entry.shown}: a zero byte in a name")
 
 
+def _check_values(entry: TarEntry) -> None:
+    """Refuse what no inode can have."""
+    if not 0 <= entry.uid | entry.gid < 1 << 32 or _NOBODY in (entry.uid, entry.gid):
+        raise DataError(f"{entry.shown}: an owner that cannot be", why=f"it is {entry.uid}:{entry.gid}")
+    if not -_LATEST < entry.mtime < _LATEST:
+        raise DataError(f"{entry.shown}: a time that no file can have", why=f"it is {entry.mtime // 1_000_000_000}")
+    if (entry.major or entry.minor) and not (0 <= entry.major < _MAJORS and 0 <= entry.minor < _MINORS):
+        raise DataError(f"{entry.shown}: a device that cannot be", why=f"it is {entry.major}:{entry.minor}")
+    if entry.kind == tar.SYMLINK and not 0 < len(entry.target) <= _LONGEST_TARGET:
+        what = f"of {len(entry.target)} bytes" if entry.target else "to nothing"
+        raise DataError(f"{entry.shown}: a symbolic link {what}")
+    for name, value in entry.attributes:
+        key = os.fsencode(name)
+        if not key or b"\0" in key or len(key) > _LONGEST_KEY:
+            raise DataError(f"{entry.shown}: an extended attribute whose name cannot be", why=f"it is {shown(key)}")
+        if len(value) > _LARGEST_VALUE:
+            raise DataError(f"{entry.shown}: the extended attribute {shown(key)} has {len(value)} bytes")
+        if name == inode.CAPABILITY and not inode.is_capability(value):
+            why = f"of {len(value)} bytes, it begins with {value[:4]!r}"
+            raise DataError(f"{entry.shown}: a file capability that the kernel does not take", why=why)
+
+
 def _decimal(key: bytes, value: bytes, entry: TarEntry) -> int:
     if not value.isdigit() or len(value) > 20:
-        raise DataError(f"{entry.shown}: not a number in the extended header: {key!r} is {value!r}")
+        raise DataError(f"{entry.shown}: not a number in the extended header: {key!r} is {value[:40]!r}")
     return int(value)
 
 
@@ -296,5 +357,5 @@ def _time(value: bytes, entry: TarEntry) -> int:
     sign = -1 if value.startswith(b"-") else 1
     whole, _, fraction = value.lstrip(b"-").partition(b".")
     if not whole.isdigit() or not (fraction.isdigit() or not fraction) or len(whole) > 12:
-        raise DataError(f"{entry.shown}: not a time in the extended header: {value!r}")
+        raise DataError(f"{entry.shown}: not a time in the extended header: {value[:40]!r}")
     return sign * (int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_LINKS: Final = 40  # as the kernel: ELOOP
+_LARGEST: Final = 256 << 20  # bytes of a file that is read into memory: no image's passwd or dpkg status has so many
 
 _KINDS: Final = {
     stat.S_IFREG: "file",
@@ -100,11 +102,13 @@ class View:
         return sorted(names)
 
     def read(self, path: str) -> bytes:
-        """Return the bytes of a regular file; links are followed. DataError if there is none."""
+        """Return the bytes of a regular file; links are followed. DataError if there is none, or it has 256 MiB."""
         entry = self.entry(self.resolve(path))
         if entry is None or entry.kind != "file":
             found = "is not there" if entry is None else f"is a {entry.kind}"
             raise DataError(f"{path} cannot be read: it {found} in the image")
+        if entry.stat.st_size > _LARGEST:
+            raise DataError(f"{path} cannot be read: it has {entry.stat.st_size} bytes in the image")
         mode = entry.stat.st_mode
         descriptor, _ = self._within(entry.host.parent, inode.open_readable, entry.host, mode)
         with open(descriptor, "rb") as file:
@@ -136,14 +140,25 @@ class View:
 
     def _merged(self, real: str) -> tuple[str, ...] | None:
         """Return the host folders that make up the folder ``real``, topmost first; None if it is none."""
-        known = self._folders.get(real)
-        if known is not None:
-            return known
-        above, _, name = real.rpartition("/")
-        if not real:
-            return None
-        folders = []
-        for folder in self._merged(above) or ():
+        names = []  # below the nearest folder that is known; a link of an image may name 2000
+        above = real
+        while above not in self._folders:
+            above, _, name = above.rpartition("/")
+            names.append(name)
+        folders = self._folders[above]
+        while names:
+            name = names.pop()
+            folders = self._below(folders, name)
+            if not folders:
+                return None
+            above = f"{above}/{name}"
+            self._folders[above] = folders
+        return folders
+
+    def _below(self, above: tuple[str, ...], name: str) -> tuple[str, ...]:
+        """Return the host folders that make up the folder ``name`` in what ``above`` makes up; none if it is none."""
+        folders: list[str] = []
+        for folder in above:
             status = self._within(folder, _lstat, f"{folder}/{name}")
             if status is None:
                 continue
@@ -152,25 +167,25 @@ class View:
             folders.append(f"{folder}/{name}")
             if self._within(folders[-1], inode.is_opaque, folders[-1]):
                 break
-        if not folders:
-            return None
-        self._folders[real] = tuple(folders)
-        return self._folders[real]
+        return tuple(folders)
 
     def _walk(self, parts: Sequence[str]) -> str:
         """Return where ``parts`` lead, resolved; the root is the empty string."""
         left = list(reversed(parts))
         real = ""
+        missing = 0  # names at the end of it that are not there: what is below them is not looked for
         links = 0
         while left:
             part = left.pop()
             if part == "..":
                 real = real.rpartition("/")[0]
+                missing = max(0, missing - 1)
                 continue
             here = f"{real}/{part}"
-            found = self._find(here)
+            found = None if missing else self._find(here)
             if found is None or not stat.S_ISLNK(found[1].st_mode):
                 real = here
+                missing += found is None
                 continue
             links += 1
             if links > _MOST_LINKS:
@@ -212,6 +227,10 @@ def _lstat(path: str) -> os.stat_result | None:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # a link's target may be anything
+            return None
+        raise
 
 
 def _scan(folder: str) -> dict[str, bool]:

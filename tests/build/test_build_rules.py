@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.build.cache import layer_key
-from repro.build.config import epoch_of, timestamp
+from repro.build.config import timestamp
 from repro.build.context import FolderContext, MappingContext
 from repro.build.rules import RULES, Rule, normalise
 from repro.digest import Digest
 from repro.dockerfile.ignore import parse_ignore
 from repro.errors import DataError
+from repro.oci.model import epoch_of
 
 EPOCH = 1_700_000_000
 
@@ -137,6 +138,9 @@ def test_a_creation_time_is_read_back_as_the_epoch(seconds):
         ("", 0),
         ("yesterday", 0),
         ("0001-01-01T00:00:00Z", 0),
+        ("0001-01-01T00:00:00+23:00", 0),
+        ("2023-13-14T22:13:20Z", 0),
+        ("2023-11-14T22:13:20+99:00", 0),
         ("2023-11-14T22:13:20.999999999Z", 1_700_000_000),
         ("2023-11-15T00:13:20+02:00", 1_700_000_000),
     ],

@@ -6,6 +6,7 @@ A target passes when it returns or raises a ReproError that says where. To add o
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -15,14 +16,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.api.template_functions import Keyed
+from repro.api.templates import Template
 from repro.build.lint import enforce, lint
 from repro.build.stages import plan_build
+from repro.digest import Digest
 from repro.dockerfile.grammar import read
 from repro.dockerfile.ignore import parse_ignore
 from repro.dockerfile.words import expand, expand_words
-from repro.errors import DataError, DockerfileError, Location
+from repro.errors import DataError, DockerfileError, Location, StoreError, UsageError
 from repro.oci import inode
-from repro.oci.apply import Limits, apply_tar
+from repro.oci.apply import apply_tar
+from repro.oci.finding import find_images
+from repro.oci.limits import Limits
+from repro.oci.members import TarMembers
+from repro.oci.model import REF_NAME, Descriptor, Index, Manifest, MediaTypes
 
 TESTS = Path(__file__).parents[1]
 CRASHES = Path(__file__).with_name("crashes")
@@ -104,13 +112,29 @@ def unpack_layer(data: bytes) -> None:
         folder.mkdir()
         form = inode.REAL if os.geteuid() == 0 else inode.ONE
         try:
-            apply_tar(io.BytesIO(data), folder, form=form, limits=Limits(entries=1000, content=1 << 20))
-        except DataError:
+            apply_tar(io.BytesIO(data), folder, form=form, limits=Limits(entries=1000, size=1 << 20))
+        except (DataError, StoreError):
             pass  # the entry is named in it: there is no file to point into
         finally:
             assert ["layer"] == os.listdir(scratch)
             for parent, _, _ in os.walk(folder):
                 os.chmod(parent, 0o700)
+
+
+def fill_template(data: bytes) -> None:
+    """Fill in a template of --format; a mistake is told with its place."""
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        Template(text, escapes=True).fill({"A": [1, "b", None], "B": {"c": "d"}, "C": Keyed({"e.f": "g"}), "D": ""})
+    except UsageError as error:
+        if not isinstance(error.where, Location):
+            raise UnlocatedError(f"no place: {error}") from error
+
+
+def read_archive(data: bytes) -> None:
+    """Look for images in a tar of any kind."""
+    with contextlib.suppress(DataError):  # the archive is named by the caller
+        find_images(TarMembers(io.BytesIO(data), "x"), "amd64")
 
 
 def _dockerfiles() -> list[bytes]:
@@ -160,6 +184,38 @@ def _layers() -> list[bytes]:
     return [*out, gzip.compress(out[0], mtime=0)]
 
 
+def _templates() -> list[bytes]:
+    return [
+        b"{{ .A }} {{ json .B }} {{ index .C `e.f` }} {{- upper .D -}}",
+        b"{{ range $k, $v := .B }}{{ $k }}={{ $v }}{{ else }}none{{ end }}",
+        b'{{ if eq (len .A) 3 }}{{ join .A ", " | printf "%-5s" }}{{ else if .D }}x{{ end }}',
+        b"{{ with $x := .B }}{{ end }}{{ $y := .A }}{{ slice $y 0 1 }}{{/* words */}}",
+    ]
+
+
+def _archives() -> list[bytes]:
+    config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
+    digest = Digest.of(config)
+    manifest = Manifest(Descriptor(MediaTypes.CONFIG, digest, len(config)), ()).to_json()
+    entry = Descriptor(MediaTypes.MANIFEST, Digest.of(manifest), len(manifest), {REF_NAME: "docker.io/lab/a:1"})
+    index = Index((entry,)).to_json()
+    docker = b'[{"Config":"%s.json","RepoTags":["a:1"],"Layers":[]}]' % digest.hex.encode()
+    layout = {
+        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index, f"blobs/sha256/{digest.hex}": config,
+        f"blobs/sha256/{entry.digest.hex}": manifest,
+    }  # fmt: skip
+    out = []
+    for files in (layout, {f"{digest.hex}.json": config, "manifest.json": docker}):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            for name, data in files.items():
+                entry_of_tar = tarfile.TarInfo(name)
+                entry_of_tar.size = len(data)
+                tar.addfile(entry_of_tar, io.BytesIO(data))
+        out.append(stream.getvalue())
+    return out
+
+
 def _pieces(text: str) -> tuple[bytes, ...]:
     return tuple(piece.encode() for piece in text.split())
 
@@ -181,6 +237,16 @@ TARGETS = (
         "layer", unpack_layer, _layers,
         (*_SIGNS, b"../", b"/", b".wh.", b".wh..wh..opq", b"ustar\0", b"\0" * 512, b"0000000\0", b"\x80" + b"\xff" * 7,
          b"7777777\0", b"x", b"L", b"K", b"g", b"1", b"2", b"5", b"S", b"30 mtime=1.5\n", b"SCHILY.xattr.", b"path="),
+    ),
+    Target(
+        "template", fill_template, _templates,
+        (*_SIGNS, *_pieces('{{ }} {{- -}} . .A .B .C .D $ $x := = | ( ) , "a" ` 0 -1 if else end range with json index len '
+                           "join split eq lt printf %s %d %q nil true /* */ and or not slice truncate pad")),
+    ),
+    Target(
+        "archive", read_archive, _archives,
+        (*_SIGNS, *_pieces('[] {} null "digest" "size" "manifests" "mediaType" "platform" "annotations" sha256: ../ 0 -1 1e9 '
+                           '"Layers" "RepoTags" "Config" "diff_ids" "rootfs"'), b"\0" * 512, b"ustar\0", b"1", b"2", b"5"),
     ),
 )  # fmt: skip
 BY_NAME = {target.name: target for target in TARGETS}

@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.campaign import campaign, verdict
 from tests.fuzz.targets import TARGETS
 
-A_FEW = {"parser": 400, "words": 2000, "ignore": 2000, "layer": 300}
+A_FEW = {"parser": 400, "words": 2000, "ignore": 2000, "layer": 300, "template": 2000, "archive": 1000}
 TEN_MINUTES = 600  # seconds
 
 

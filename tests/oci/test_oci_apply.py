@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib.util
 import io
 import os
 import stat
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oci_trees import FORMS, Node, make, read, trees
 
-from repro.errors import DataError, ReproError
+from repro.errors import DataError, HostError, ReproError
 from repro.files import remove_tree
 from repro.oci.layer import Limits, apply_tar, measure, write_tar
 
@@ -184,7 +185,8 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_streams_are_refused(case: str, tmp_path: Path, form: str) -> None:
     """A stream that is cut, spoilt, or goes on is a DataError, never half a layer taken for a whole."""
-    with pytest.raises(DataError):
+    wrong = HostError if case == "zstd" and importlib.util.find_spec("zstandard") is None else DataError
+    with pytest.raises(wrong):
         unpack(BROKEN[case], tmp_path / "layer", form)
 
 
@@ -201,7 +203,7 @@ def test_no_bytes_crash_the_reader(data: st.DataObject, fresh) -> None:
     remove_tree(folder)
 
 
-@pytest.mark.parametrize("limits", [Limits(entries=2), Limits(content=9)])
+@pytest.mark.parametrize("limits", [Limits(entries=2), Limits(size=2000), Limits(names=2)])
 def test_more_than_the_limits_is_refused(limits: Limits, tmp_path: Path, form: str) -> None:
     """A layer with too many entries or bytes stops before it fills the disk."""
     data = archive(*(entry(name, content=b"12345") for name in "abc"))

@@ -12,9 +12,10 @@ from repro.digest import Digest
 from repro.errors import DataError
 from repro.oci.model import Descriptor, History, ImageConfig, Index, Manifest, MediaTypes, chain_id
 
-texts = st.text(max_size=8)
+letters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+texts = st.text(letters, max_size=8)
 lists = st.lists(texts, max_size=3).map(tuple)
-keys = st.sets(st.text(min_size=1, max_size=8), max_size=3).map(sorted).map(tuple)
+keys = st.sets(st.text(letters, min_size=1, max_size=8), max_size=3).map(sorted).map(tuple)
 digests = st.binary(max_size=4).map(Digest.of)
 configs = st.builds(
     ImageConfig,
