@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from repro.errors import StoreError
 from repro.events import Notice
+from repro.oci.limits import limits_from
 from repro.oci.store import Store
 from repro.runtime.container import Launcher
 from repro.runtime.probe import choose_mode
@@ -31,6 +32,8 @@ class Engine:
         self.sink = sink
         self._launcher: Launcher | None = None
         self._entered = False
+        self.reached_out = False  # whether something outside was asked for, or may have been
+        self._leased = False  # whether this engine holds a share of its store's lease
 
     @cached_property
     def choice(self) -> Choice:
@@ -61,33 +64,41 @@ class Engine:
             text = f"containers run with a single ID, whose images differ from other runs' here: {self.choice.why}"
             self.sink(Notice("warning", text))
         if "store" in self.__dict__:
+            self.store.leases.beat()  # a thread: not before
             self.store.sweep()  # now with the right to remove what others of these IDs left
 
     @cached_property
     def store(self) -> Store:
-        """The caller's store, for layers as this mode keeps them; what they hold is for a process that did `enter`."""
+        """The caller's store, for layers as this mode keeps them; what they hold is for a process that did `enter`.
+
+        Until `close`, nothing in it is removed by others (`repro.oci.leases`).
+        """
         try:
-            store = Store(self.host.store_root, self.form)
+            limits = limits_from(self.host.environ)
+            store = Store(self.host.store_root, self.form, self.host.layers_root, limits=limits)
+            store.leases.share(self._tell_waiting)
+            self._leased = True
         except OSError as error:
             raise StoreError(
                 f"the store {self.host.store_root} cannot be used",
                 why=error.strerror,
                 hint="set REPRO_STORE to a folder on a local disk that you can write to",
             ) from error
+        if self._entered:
+            store.leases.beat()
         store.sweep()
         return store
+
+    def _tell_waiting(self, who: str) -> None:
+        self.sink(Notice("info", f"waiting for what has the store alone: {who}"))
 
     @cached_property
     def transports(self) -> Transports:
         """The way to files outside, through the proxies and certificates of the host's environment."""
         from repro.data.transports import Transports  # noqa: PLC0415 - what is cached needs no network
 
+        self.reached_out = True
         return Transports(self.host.environ)
-
-    @property
-    def reached_out(self) -> bool:
-        """Whether something outside was asked for, or may have been."""
-        return "transports" in self.__dict__
 
     @cached_property
     def downloads(self) -> Downloads:
@@ -104,10 +115,13 @@ class Engine:
         return self._launcher
 
     def close(self) -> None:
-        """End the launcher's helper and whatever still runs in it; idempotent."""
+        """End the launcher's helper and whatever still runs in it, and let others have the store; idempotent."""
         if self._launcher is not None:
             self._launcher.close()
             self._launcher = None
+        if self._leased:
+            self._leased = False
+            self.store.leases.unshare()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from repro import home
 from repro.dataclass import dataclass
+from repro.digest import Digest
 from repro.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,6 +63,15 @@ class Host:
     def store_root(self) -> Path:
         """``$REPRO_STORE``, else ``$XDG_DATA_HOME/repro``, else ``~/.local/share/repro``."""
         return Path(home.store_root(self.environ, os.fspath(self.cwd)))
+
+    @property
+    def layers_root(self) -> Path | None:
+        """Where this store's unpacked layers are: in a folder of its own in ``$REPRO_LAYERS``; None: in the store."""
+        named = self.environ.get("REPRO_LAYERS")
+        if not named:
+            return None
+        store = os.path.realpath(self.store_root)  # two stores may name one folder, and each removes what it lacks
+        return self.cwd / named / f"repro-{Digest.of(os.fsencode(store)).short}"
 
     @property
     def cache_root(self) -> Path:

@@ -55,6 +55,7 @@ def verify(engine: Engine, first: BuildResult, again: Again) -> Verdict:
     host = engine.host
     with engine.store.workspace() as room, _umask(_UMASK):
         settings = {"REPRO_STORE": os.fspath(room / "store"), "REPRO_CACHE": os.fspath(host.cache_root)}
+        settings["REPRO_LAYERS"] = ""  # all of it lies in the room, and goes with it
         (room / "outside").mkdir(mode=0o755)
         with opened(replace(host, environ={**host.environ, **settings}), engine.sink) as other:
             place = Elsewhere(

@@ -86,7 +86,7 @@ class Placed:
 
     def _cache(self, mount: CacheMount, name: str) -> Path:
         """Return the cache's folder, locked as its sharing says, until `close`."""
-        root = self._store.root / "caches" / self._store.form
+        root = self._store.caches_root / self._store.form
         root.mkdir(parents=True, exist_ok=True)
         match mount.sharing:
             case "private":  # an own one while others use it; each lasts

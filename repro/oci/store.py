@@ -1,6 +1,6 @@
 """The store: blobs by digest, unpacked layers by diffID, names of images.
 
-Several processes may use one at once.
+Several processes may use one at once; what removes things has it alone (`repro.oci.leases`).
 
 On disk, below the store's root (mode 0700: set-id files of any layer are within)::
 
@@ -8,74 +8,96 @@ On disk, below the store's root (mode 0700: set-id files of any layer are within
     blobs/sha256/HEX            bytes whose sha256 is HEX; written aside, fsynced, renamed; checked when read
     images/HEX                  empty; says that the blob HEX is an image config
     refs/NAME                   the image ID that a name stands for; NAME is percent-encoded
-    layers/FORM/HEX/            an unpacked layer as an overlay lower; HEX is its diffID
-    layers/FORM/HEX.json        its sizes; the layer is there when this file is
+    layers/FORM/HEX...          unpacked layers (`repro.oci.layers`); may be on another disk
     memory/KIND/HEX.json        small facts by key: what the build cache remembers
+    caches/FORM/                folders of RUN --mount=type=cache; beside the layers
+    replays/                    builds told again (`repro.cli.replay`)
+    partial/                    blobs that a pull broke off
+    leases/                     who works here (`repro.oci.leases`)
     tmp/                        work in progress, each entry flocked by its process
 
 A layer that was built here has no blob: its tar can be written again from its folder (`repro.oci.tar`). A
-layer that came from elsewhere and whose folder gives another tar keeps its own tar as a blob, named by the
-diffID.
+layer that came from elsewhere keeps the compressed blob that it came as (`repro.oci.known`), and its own tar, named by
+the diffID, where its folder gives another. From either it is unpacked again where it is missing: for another form, or
+on another machine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from repro.digest import CHUNK, Digest, canonical_json
-from repro.errors import CorruptError, DataError, StoreError, UsageError
-from repro.files import fsync_folder, locked, remove_tree, write_atomic
-from repro.oci.compression import decompressed
-from repro.oci.layer import apply_tar, clean_upper, measure, write_tar
+from repro.digest import Digest, canonical_json
+from repro.errors import DataError, StoreError, UsageError
+from repro.files import write_atomic
+from repro.oci.blobs import Blobs
+from repro.oci.known import blob_of
+from repro.oci.layers import Layers
+from repro.oci.leases import Leases
+from repro.oci.limits import DEFAULT_LIMITS, Limits
 from repro.oci.model import Descriptor, ImageConfig, LayerInfo, Manifest, MediaTypes
-from repro.oci.refs import file_name, find_image, full_name, name_of_file
+from repro.oci.named import Names, warn
+from repro.oci.refs import file_name, find_image, full_name
 from repro.oci.workspace import Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from repro.digest import Json
-    from repro.oci.compression import Source
     from repro.oci.tar import Output
 
 _VERSION: Final = b"1\n"
+SIZES: Final = "layer-sizes"  # kind of facts: diffID -> [bytes of the tar, bytes of its files]
 
 
-class Store:
+class Store(Blobs, Names):
     """A store below ``root``, whose layers are unpacked in ``form`` (`repro.runtime.spec.Mode`'s value).
 
     Every write is whole or not there, and adding what is there already changes nothing. Made where there is
     none; StoreError when it belongs to another user or has a layout of another version.
+
+    ``layers`` is a folder of this machine for the unpacked layers where ``root`` is on a network file system, which
+    other machines use, too: each layer's tar is kept as a blob then, and unpacked on each machine when it is first
+    needed. None: below ``root``. ``limits`` say what a layer may hold that comes from outside.
     """
 
-    def __init__(self, root: Path, form: str) -> None:
+    def __init__(self, root: Path, form: str, layers: Path | None = None, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self.root = root
         self.form = form
-        self._blobs = root / "blobs" / "sha256"
+        self.limits = limits
+        self.layers_root = root / "layers" if layers is None else layers / "layers"
+        self.apart = layers is not None
         self._images = root / "images"
-        self._refs = root / "refs"
-        self._layers = root / "layers" / form
         self._memory = root / "memory"
         self._open()
-        self._work = Workspaces(root / "tmp")
+        self.leases = Leases(root)
+        away = "" if self.leases.local else self.leases.machine
+        Blobs.__init__(self, root / "blobs" / "sha256", Workspaces(root / "tmp", away))
+        Names.__init__(self, root / "refs")
+        self._rooms = [self._room]
+        if layers is not None:
+            _own(layers)
+            self._rooms.append(Workspaces(layers / "tmp"))
+        self._layers = Layers(
+            self.layers_root,
+            form,
+            self._rooms[-1],
+            self,
+            self.packed_layer,
+            keep_tars=layers is not None,
+            limits=limits,
+        )
+        for folder in (self._layers.folder, self.layers_root.parent / "tmp"):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def _open(self) -> None:
         """Check the store, or make it."""
         with contextlib.suppress(FileNotFoundError):
-            status = os.stat(self.root)
-            if status.st_uid != os.geteuid():
-                raise StoreError(
-                    f"the store {self.root} belongs to another user (uid {status.st_uid})",
-                    hint="set REPRO_STORE to a folder of your own",
-                )
-            if stat.S_IMODE(status.st_mode) & 0o077:
-                os.chmod(self.root, 0o700)
+            _own(self.root, make=False)
             version = (self.root / "version").read_bytes()
             if version != _VERSION:
                 raise StoreError(
@@ -83,74 +105,16 @@ class Store:
                     why=f"this release reads layout {_VERSION.decode().strip()}",
                     hint="set REPRO_STORE to another folder, or use the release that made this one",
                 )
-            self._layers.mkdir(exist_ok=True)
             return
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.chmod(self.root, 0o700)
-        for folder in (self._blobs, self._images, self._refs, self._layers, self._memory, self.root / "tmp"):
-            folder.mkdir(parents=True, exist_ok=True)
+        _own(self.root)
+        for name in ("blobs/sha256", "images", "refs", "layers", "memory", "tmp"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
         write_atomic(self.root / "version", _VERSION)
-
-    # Blobs
-
-    def blob_path(self, digest: Digest) -> Path:
-        """Return where the blob is, or would be."""
-        return self._blobs / digest.hex
-
-    def has_blob(self, digest: Digest) -> bool:
-        """Whether the blob is there."""
-        return self.blob_path(digest).exists()
-
-    def put_blob(self, data: bytes) -> Digest:
-        """Keep ``data``, also in place of a damaged blob; return its digest."""
-        digest = Digest.of(data)
-        if not self.has_blob(digest) or self.blob_path(digest).read_bytes() != data:
-            with self._work.file() as (descriptor, path):
-                with open(descriptor, "wb", closefd=False) as file:
-                    file.write(data)
-                self._publish(descriptor, path, digest)
-        return digest
-
-    def add_blob(self, stream: Source, *, digest: Digest | None = None) -> Digest:
-        """Keep what is left in ``stream``; return its digest. DataError if that is not ``digest``."""
-        hasher = hashlib.sha256()
-        with self._work.file() as (descriptor, path):
-            with open(descriptor, "wb", closefd=False) as file:
-                while data := stream.read(CHUNK):
-                    hasher.update(data)
-                    file.write(data)
-            found = Digest(hasher.hexdigest())
-            if digest is not None and found != digest:
-                raise DataError(f"the bytes of blob {digest} are not its own", why=f"their digest is {found}")
-            self._publish(descriptor, path, found)
-        return found
-
-    def read_blob(self, digest: Digest) -> bytes:
-        """Return the blob's bytes; CorruptError if the digest is another, StoreError if missing."""
-        try:
-            data = self.blob_path(digest).read_bytes()
-        except FileNotFoundError as error:
-            hint = "build or pull its image again"
-            raise StoreError(f"blob {digest} is not in the store", hint=hint) from error
-        if Digest.of(data) != digest:
-            raise CorruptError(
-                f"blob {digest} in the store is damaged",
-                where=str(self.blob_path(digest)),
-                why=f"its sha256 is now {Digest.of(data).hex}",
-                hint="delete the file, then build or pull the image again",
-            )
-        return data
-
-    def _publish(self, descriptor: int, path: Path, digest: Digest) -> None:
-        os.fchmod(descriptor, 0o600)
-        os.fsync(descriptor)
-        os.rename(path, self.blob_path(digest))
-        fsync_folder(self._blobs)
 
     # Images
 
     def put_image(self, config: ImageConfig) -> Digest:
-        """Keep an image; return its ID. StoreError unless every layer is there in this form."""
+        """Keep an image; return its ID. StoreError unless every layer is there (`has_layer`)."""
         return self.put_image_bytes(config.to_json())
 
     def put_image_bytes(self, data: bytes) -> Digest:
@@ -160,7 +124,7 @@ class Store:
             if not self.has_layer(diff_id):
                 raise StoreError(f"layer {diff_id} of the image is not in the store", hint="add it first")
         image_id = self.put_blob(data)
-        marker = self._images / image_id.hex
+        marker = self.image_mark(image_id)
         if not marker.exists():
             write_atomic(marker, b"")
         return image_id
@@ -170,7 +134,7 @@ class Store:
         return ImageConfig.from_json(self.read_blob(image_id))
 
     def has_image(self, image_id: Digest) -> bool:
-        """Whether the config is there and every layer is unpacked in this form."""
+        """Whether the config is there and every layer, as `has_layer` says it."""
         return self.has_blob(image_id) and all(map(self.has_layer, self.config(image_id).diff_ids))
 
     def image_layers(self, image_id: Digest) -> tuple[Path, ...]:
@@ -187,8 +151,19 @@ class Store:
         return tuple(self.layer_path(diff_id) for diff_id in reversed(kept))
 
     def images(self) -> set[Digest]:
-        """Return the IDs of all images, named or not."""
-        return {Digest(name) for name in os.listdir(self._images) if not name.startswith(".")}
+        """Return the IDs of all images, named or not; what is no ID is passed over with a warning."""
+        found = set()
+        for name in os.listdir(self._images):
+            if not name.startswith("."):  # one being written
+                try:
+                    found.add(Digest(name))
+                except DataError:
+                    warn(self._images / name, f"{self._images / name} names no image")
+        return found
+
+    def image_mark(self, image_id: Digest) -> Path:
+        """Return the file that says that the blob ``image_id`` is an image's config."""
+        return self._images / image_id.hex
 
     def manifest(self, image_id: Digest) -> tuple[bytes, Descriptor]:
         """Return the manifest of the image with its layers uncompressed, and the manifest's descriptor."""
@@ -211,59 +186,56 @@ class Store:
         write_atomic(*self.ref_text(full, image_id))
         return full
 
-    def untag(self, name: str) -> None:
-        """Forget the name; the image stays. StoreError if there is no such name."""
-        try:
-            os.unlink(self._refs / file_name(full_name(name)))
-        except FileNotFoundError as error:
-            raise StoreError(f"no image is named {name!r}") from error
-        fsync_folder(self._refs)
-
-    def refs(self) -> dict[str, Digest]:
-        """Return all names with the image IDs that they stand for, sorted by name."""
-        found = {}
-        for name in os.listdir(self._refs):
-            if not name.startswith("."):  # a name being written
-                with contextlib.suppress(FileNotFoundError):
-                    found[name_of_file(name)] = self._read_ref(name)
-        return dict(sorted(found.items()))
-
-    def _read_ref(self, name: str) -> Digest:
-        path = self._refs / name
-        try:
-            return Digest.parse(path.read_text(encoding="ascii").strip())
-        except (DataError, UnicodeDecodeError) as error:
-            raise CorruptError(
-                f"the name {name_of_file(name)} in the store is damaged",
-                where=str(path),
-                why="it holds no image ID",
-                hint="delete the file, then build or tag the image again",
-            ) from error
-
     def resolve(self, text: str) -> Digest:
         """Return the image that a name, an ID or its first digits mean; StoreError names what is near."""
         with contextlib.suppress(UsageError, FileNotFoundError):
-            return self._read_ref(file_name(full_name(text)))
+            return self.read_ref(file_name(full_name(text)))
         return find_image(text, self.refs(), self.images())
 
     # Layers
 
     def has_layer(self, diff_id: Digest) -> bool:
-        """Whether the layer is there, unpacked in this form."""
-        return self._info_path(diff_id).exists() and (self._layers / diff_id.hex).exists()
+        """Whether the layer is there: unpacked in this form, or a blob from which it can be (`restore_layer`)."""
+        return self._layers.has(diff_id)
+
+    def unpacked(self, diff_id: Digest) -> bool:
+        """Whether the layer's folder is there, in this form."""
+        return self._layers.unpacked(diff_id)
 
     def layer_path(self, diff_id: Digest) -> Path:
-        """Return the layer's folder; StoreError if it is not there."""
-        if not self.has_layer(diff_id):
-            raise StoreError(
-                f"layer {diff_id} is not in the store for mode {self.form!r}",
-                hint="build or pull its image again in this mode",
-            )
-        return self._layers / diff_id.hex
+        """Return the layer's folder, which is unpacked now if need be; StoreError if the layer is not there."""
+        return self._layers.path(diff_id)
+
+    def restore_layer(self, diff_id: Digest) -> None:
+        """Unpack the layer from its blob, unless it is unpacked; StoreError without one, CorruptError if damaged."""
+        self._layers.restore(diff_id)
+
+    def packed_layer(self, diff_id: Digest) -> Path | None:
+        """Return a blob from which the layer can be unpacked: its tar, else the compressed one that it came as.
+
+        Only of a layer that was unpacked before, here or by another machine: what else has its digest is no layer yet,
+        and may be hostile.
+        """
+        if self.has_blob(diff_id) and self._sizes(diff_id) is not None:
+            return self.blob_path(diff_id)
+        known = blob_of(self, diff_id)
+        return self.blob_path(known.digest) if known is not None and self.has_blob(known.digest) else None
 
     def layer_info(self, diff_id: Digest) -> LayerInfo:
         """Return the layer's sizes, without reading it; StoreError if it is not there."""
-        return self._facts(diff_id)[0]
+        sizes = None if self.unpacked(diff_id) else self._sizes(diff_id)
+        return self._layers.info(diff_id) if sizes is None else sizes
+
+    def _sizes(self, diff_id: Digest) -> LayerInfo | None:
+        """Return the sizes of a layer that was unpacked once, whether or not it is there."""
+        match self.recall(SIZES, diff_id):
+            case [int(size), int(content)]:
+                return LayerInfo(diff_id, size, content)
+            case _:
+                return None
+
+    def _note_sizes(self, info: LayerInfo) -> None:
+        write_atomic(*self.memory_text(SIZES, info.diff_id, [info.size, info.content]), durable=self.apart)
 
     def commit_layer(self, folder: Path, *, epoch: int, clean: bool = True) -> LayerInfo:
         """Keep an overlay upper as a layer; return what it is. ``folder`` is gone afterwards.
@@ -272,91 +244,49 @@ class Store:
         ``clean`` is false, measured, and renamed: never copied. If an equal layer is there already, that one
         stays.
         """
-        if clean:
-            clean_upper(folder, epoch=epoch)
-        info = measure(folder, form=self.form)
-        self._keep(folder, info, info.diff_id)
+        info = self._layers.commit(folder, epoch=epoch, clean=clean)
+        if self.apart:
+            self._note_sizes(info)
         return info
 
     def add_layer(self, blob: Path, *, diff_id: Digest | None = None) -> LayerInfo:
-        """Unpack and keep a layer's tar, plain or gzipped; DataError if it is hostile or not ``diff_id``."""
-        with self.workspace() as work:
-            folder = work / "layer"
-            folder.mkdir(mode=0o755)
-            with open(blob, "rb", buffering=0) as stream:
-                info = apply_tar(stream, folder, form=self.form)
-            if diff_id is not None and info.diff_id != diff_id:
-                raise DataError(f"the bytes of layer {diff_id} are not its own", why=f"they are {info.diff_id}")
-            tree = measure(folder, form=self.form).diff_id
-            if tree != info.diff_id:  # another writer's tar: ours would not come out the same
-                with open(blob, "rb", buffering=0) as stream:
-                    self.add_blob(decompressed(stream), digest=info.diff_id)
-            self._keep(folder, info, tree)
+        """Unpack and keep a layer's tar, plain or compressed; DataError if it is hostile or not ``diff_id``."""
+        info = self._layers.add(blob, diff_id)
+        self._note_sizes(info)
         return info
 
     def write_layer(self, diff_id: Digest, out: Output) -> None:
         """Write the layer's uncompressed tar to ``out``; CorruptError if its sha256 is not the diffID."""
-        folder = self.layer_path(diff_id)
-        hasher = hashlib.sha256()
-        both = _Tee(out, hasher.update)
-        if self.has_blob(diff_id):
-            with open(self.blob_path(diff_id), "rb", buffering=0) as stream:
-                while data := stream.read(CHUNK):
-                    both.write(memoryview(data))
-        else:
-            write_tar(folder, both, form=self.form)
-        if hasher.hexdigest() != diff_id.hex:
-            raise self._damaged(diff_id)
+        self._layers.write(diff_id, out)
 
     def verify_layer(self, diff_id: Digest) -> bool:
         """Whether the layer's folder, and its tar where kept, still are what was put in. Reads all of it."""
-        info, tree = self._facts(diff_id)
-        if measure(self.layer_path(diff_id), form=self.form).diff_id != tree:
-            return False
-        return tree == info.diff_id or (self.has_blob(diff_id) and Digest.of_file(self.blob_path(diff_id)) == diff_id)
+        return self._layers.verify(diff_id)
 
-    def _keep(self, folder: Path, info: LayerInfo, tree: Digest) -> None:
-        """Rename ``folder`` to its place, then say that it is there."""
-        place = self._layers / info.diff_id.hex
-        with locked(self._layers / ".lock"):
-            if self.has_layer(info.diff_id):
-                return
-            remove_tree(place)  # of a process that died between the two steps below
-            mode = stat.S_IMODE(os.stat(folder).st_mode)
-            os.chmod(folder, mode | 0o700)  # rename(2) wants to write a folder that changes its parent
-            os.rename(folder, place)
-            os.chmod(place, mode)
-            facts: dict[str, Json] = {"content": info.content, "size": info.size, "tree": str(tree)}
-            write_atomic(self._info_path(info.diff_id), canonical_json(facts))
+    def folder_whole(self, diff_id: Digest) -> bool:
+        """Whether the layer's folder still is what was put in, whatever became of its tar. Reads all of it."""
+        return self._layers.folder_whole(diff_id)
 
-    def _info_path(self, diff_id: Digest) -> Path:
-        return self._layers / f"{diff_id.hex}.json"
-
-    def _facts(self, diff_id: Digest) -> tuple[LayerInfo, Digest]:
-        """Return the layer's sizes, and the digest of the tar that its folder gives."""
-        self.layer_path(diff_id)
-        try:
-            facts = json.loads(self._info_path(diff_id).read_bytes())
-            return LayerInfo(diff_id, facts["size"], facts["content"]), Digest.parse(facts["tree"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(diff_id) from error
-
-    def _damaged(self, diff_id: Digest) -> CorruptError:
-        return CorruptError(
-            f"layer {diff_id} in the store is damaged",
-            where=str(self._layers / diff_id.hex),
-            hint=f"delete {self._info_path(diff_id)}, then build or pull the image again",
-        )
+    def drop_layer(self, diff_id: Digest) -> None:
+        """Remove the layer's folder of this form. Only for who has the store alone (`leases`)."""
+        self._layers.drop(diff_id)
 
     # Work in progress
 
+    @property
+    def caches_root(self) -> Path:
+        """Where the folders of RUN --mount=type=cache are, by form: on the layers' file system."""
+        return self.layers_root.parent / "caches"
+
     def workspace(self) -> contextlib.AbstractContextManager[Path]:
         """Give a private folder on the layers' file system, removed when the block ends, however it ends."""
-        return self._work.folder()
+        return self._rooms[-1].folder()
 
     def sweep(self) -> None:
-        """Remove what processes that died left in progress."""
-        self._work.sweep()
+        """Remove what processes that died left in progress, and layers that a power cut spoilt."""
+        for room in self._rooms:
+            room.sweep()
+        self._layers.settle()
 
     # What is remembered
 
@@ -372,34 +302,38 @@ class Store:
         """Remember ``value``, in place of what was remembered before."""
         write_atomic(*self.memory_text(kind, key, value), durable=False)
 
+    def memory_folder(self, kind: str) -> Path:
+        """Return the folder of what is remembered under ``kind``; it is there once something was."""
+        return self._memory / file_name(kind)
+
     def _memory_path(self, kind: str, key: Digest) -> Path:
-        return self._memory / file_name(kind) / f"{key.hex}.json"
+        return self.memory_folder(kind) / f"{key.hex}.json"
 
     # What shows that an image is still what it was
-
-    def ref_text(self, name: str, image_id: Digest) -> tuple[Path, bytes]:
-        """Return the file of a full name, and the bytes that it holds while it stands for the image."""
-        return self._refs / file_name(name), f"{image_id}\n".encode()
 
     def memory_text(self, kind: str, key: Digest, value: Json) -> tuple[Path, bytes]:
         """Return the file of what is remembered, and the bytes that it holds while that is ``value``."""
         return self._memory_path(kind, key), canonical_json(value)
 
     def image_files(self, image_id: Digest) -> list[Path]:
-        """Return the files and folders that are there as long as `has_image` is true."""
-        layers = self.config(image_id).diff_ids
-        folders = [self._layers / diff_id.hex for diff_id in layers]
-        return [self.blob_path(image_id), self._images / image_id.hex, *folders, *map(self._info_path, layers)]
+        """Return files and folders of which one is missing as soon as `has_image` is not true any more."""
+        found = [self.blob_path(image_id), self.image_mark(image_id)]
+        for diff_id in self.config(image_id).diff_ids:
+            packed = None if self.unpacked(diff_id) else self.packed_layer(diff_id)
+            whole = (self._layers.folder / diff_id.hex, self._layers.info_path(diff_id))
+            found += whole if packed is None else (packed,)
+        return found
 
 
-class _Tee:
-    """Passes what is written to two takers."""
-
-    def __init__(self, out: Output, second: Callable[[memoryview], object]) -> None:
-        self._out = out
-        self._second = second
-
-    def write(self, data: memoryview, /) -> None:
-        """Pass ``data`` on."""
-        self._second(data)
-        self._out.write(data)
+def _own(folder: Path, *, make: bool = True) -> None:
+    """See that ``folder`` is the caller's alone; StoreError if it belongs to another user."""
+    if make:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = os.stat(folder)
+    if status.st_uid != os.geteuid():
+        raise StoreError(
+            f"the store {folder} belongs to another user (uid {status.st_uid})",
+            hint="set REPRO_STORE (and REPRO_LAYERS, if you use it) to a folder of your own",
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        os.chmod(folder, 0o700)
