@@ -7,7 +7,7 @@ from typing import Self
 
 from repro.dataclass import dataclass
 from repro.digest import Digest
-from repro.errors import UsageError
+from repro.errors import DataError, UsageError
 
 # distribution/reference: the grammar of Docker's image names
 _DOMAIN_PART = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
@@ -17,8 +17,14 @@ _PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 DEFAULT_DOMAIN = "docker.io"
+RECIPES = f"{DEFAULT_DOMAIN}/repro/"  # repositories of environments' images, each tagged with a recipe's checksum
 DEFAULT_TAG = "latest"
+API_HOSTS = {DEFAULT_DOMAIN: "registry-1.docker.io"}  # a registry's name, and the host that answers for it if another
+_LEGACY_DEFAULT = "index.docker.io"
+_ALSO_DEFAULT = (_LEGACY_DEFAULT, *API_HOSTS.values())  # other spellings of docker.io, as Docker has them
 _LONGEST_PATH = 255
+_OFFICIAL = "library/"  # where docker.io has names without a slash
+_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,10 +40,14 @@ class Reference:
     def parse(cls, text: str) -> Self:
         """Return the reference that ``text`` means: no domain is docker.io, no tag and no digest is ``latest``.
 
-        UsageError says what is wrong and what would be right.
+        What comes before the first slash is a domain if it could be nothing else: it is ``localhost``, has a dot, a
+        colon or an upper-case letter (distribution/reference, "splitDockerDomain"). UsageError says what is wrong and
+        what would be right.
         """
+        if _ID.fullmatch(text) is not None:
+            raise UsageError(f"not an image name but an image ID: {text}", hint="give it a tag to use it as a name")
         rest, at, digest_text = text.partition("@")
-        digest = Digest.parse(digest_text) if at else None
+        digest = _digest(digest_text, text) if at else None
         tag: str | None = None
         slash = rest.rfind("/")
         colon = rest.find(":", slash + 1)
@@ -46,18 +56,19 @@ class Reference:
             if _TAG.fullmatch(tag) is None:
                 raise UsageError(f"not a tag: {tag!r} in {text!r}", hint="letters, digits, '_', '.', '-'; at most 128")
         first, has_slash, remainder = rest.partition("/")
-        if has_slash and (first == "localhost" or "." in first or ":" in first or first != first.lower()):
+        if has_slash and _is_domain(first):
             domain, path = first, remainder
         else:
             domain, path = DEFAULT_DOMAIN, rest
         if _DOMAIN.fullmatch(domain) is None:
-            raise UsageError(f"not a registry's host name: {domain!r} in {text!r}")
+            hint = "write an IPv6 address in brackets, as in [::1]:5000/name" if domain.count(":") > 1 else None
+            raise UsageError(f"not a registry's host name: {domain!r} in {text!r}", hint=hint)
+        if domain == _LEGACY_DEFAULT:
+            domain = DEFAULT_DOMAIN
         if domain == DEFAULT_DOMAIN and "/" not in path:
-            path = f"library/{path}"
+            path = f"{_OFFICIAL}{path}"
         if _PATH.fullmatch(path) is None or len(path) > _LONGEST_PATH:
-            lower = path.lower()
-            hint = f"write it in lower case: {lower}" if _PATH.fullmatch(lower) else "parts of a-z, 0-9, '.', '_', '-'"
-            raise UsageError(f"not an image name: {text!r}", hint=hint)
+            raise _wrong_path(path, text)
         if tag is None and digest is None:
             tag = DEFAULT_TAG
         return cls(domain, path, tag, digest)
@@ -68,10 +79,63 @@ class Reference:
         return f"{self.domain}/{self.path}{tag}{digest}"
 
     @property
+    def repository(self) -> str:
+        """The name without tag and digest, in full: ``docker.io/library/debian``."""
+        return f"{self.domain}/{self.path}"
+
+    @property
     def familiar(self) -> str:
         """The shortest spelling that means the same, as ``docker images`` prints it."""
-        text = str(self)
-        for prefix in (f"{DEFAULT_DOMAIN}/library/", f"{DEFAULT_DOMAIN}/"):
-            if text.startswith(prefix):
-                return text.removeprefix(prefix)
-        return text
+        short = familiar_repository(self.repository)
+        return f"{short}{str(self)[len(self.repository) :]}"
+
+
+def familiar_repository(repository: str) -> str:
+    """Return a repository's full name without what `Reference.parse` would put there again."""
+    domain, _, path = repository.partition("/")
+    if domain != DEFAULT_DOMAIN:
+        return repository
+    bare = path.removeprefix(_OFFICIAL)
+    if bare != path and "/" not in bare:
+        return bare
+    first, slash, _ = path.partition("/")
+    return repository if slash and _is_domain(first) else path
+
+
+def _is_domain(first: str) -> bool:
+    """Whether what is before a name's first slash is a registry and no part of a path."""
+    return first == "localhost" or "." in first or ":" in first or first != first.lower()
+
+
+def _digest(digits: str, text: str) -> Digest:
+    try:
+        return Digest.parse(digits)
+    except DataError as error:
+        algorithm = digits.partition(":")[0]
+        if algorithm in {"sha384", "sha512", "blake3"}:
+            raise UsageError(f"digests of {algorithm} are not supported: {text!r}", hint=error.hint) from error
+        raise UsageError(f"not a digest: {digits!r} in {text!r}", hint=error.hint) from error
+
+
+def _wrong_path(path: str, text: str) -> UsageError:
+    lower = path.lower()
+    if len(path) > _LONGEST_PATH:
+        return UsageError(
+            f"a name of {len(path)} letters is too long: {text[:60]!r}...", hint=f"{_LONGEST_PATH} at most"
+        )
+    if path != lower and _PATH.fullmatch(lower):
+        return UsageError(f"not an image name: {text!r}", hint=f"write it in lower case: {lower}")
+    why = "nothing stands between two slashes" if "//" in f"/{path}/" else None
+    hint = "parts of a-z and 0-9 between slashes, with '.', '_', '__' or '-' inside each"
+    return UsageError(f"not an image name: {text!r}", why=why, hint=hint)
+
+
+def parse_domain(text: str) -> str:
+    """Return the registry that ``text`` names: ``host[:port]``, as in an image's name, in lower case.
+
+    ``https://`` and a path (``https://index.docker.io/v1/``, as docker keeps it) are left off. UsageError for the rest.
+    """
+    host = re.sub(r"^https?://", "", text).partition("/")[0].lower()
+    if _DOMAIN.fullmatch(host) is None:
+        raise UsageError(f"not a registry's host name: {text!r}", hint="write it as host or host:port")
+    return DEFAULT_DOMAIN if host in _ALSO_DEFAULT else host

@@ -19,13 +19,24 @@ if TYPE_CHECKING:
     from repro.api.image_build import Evidence as Evidence
     from repro.api.image_build import ImageBuilt as ImageBuilt
     from repro.api.image_build import build_image as build_image
-    from repro.api.images import format_fields as format_fields
-    from repro.api.images import inspect_image as inspect_image
-    from repro.api.images import list_images as list_images
-    from repro.api.images import pairs as pairs
+    from repro.api.image_build import pairs as pairs
+    from repro.api.image_diff import diff_images as diff_images
+    from repro.api.image_files import load_images as load_images
+    from repro.api.image_files import save_images as save_images
+    from repro.api.image_inspect import image_history as image_history
+    from repro.api.image_inspect import inspect_image as inspect_image
+    from repro.api.image_list import ImageRow as ImageRow
+    from repro.api.image_list import list_images as list_images
+    from repro.api.image_names import Removal as Removal
+    from repro.api.image_names import prune_images as prune_images
+    from repro.api.image_names import remove_images as remove_images
+    from repro.api.image_names import tag_image as tag_image
     from repro.api.questions import doctor as doctor
     from repro.api.questions import lineage_lines as lineage_lines
     from repro.api.questions import why as why
+    from repro.api.registries import registry_listing as registry_listing
+    from repro.api.registries import registry_login as registry_login
+    from repro.api.registries import registry_logout as registry_logout
     from repro.api.runs import Run as Run
     from repro.api.runs import build as build
     from repro.api.runs import lock as lock
@@ -34,16 +45,32 @@ if TYPE_CHECKING:
     from repro.api.runs import runs as runs
     from repro.api.runs import status as status
     from repro.api.runs import validate as validate
+    from repro.api.store import check_store as check_store
+    from repro.api.store import collect_store as collect_store
+    from repro.api.store import store_usage as store_usage
+    from repro.api.templates import Template as Template
+    from repro.api.transfer import Transferred as Transferred
+    from repro.api.transfer import pull_image as pull_image
+    from repro.api.transfer import push_image as push_image
+    from repro.api.transfer import repairer as repairer
 
 _HOMES = {
     "dockerfiles": ("ParsedInstruction", "check_dockerfile", "parse_dockerfile"),
     "environment_build": ("Manner",),
     "environments": ("BuiltImage",),
     "host": ("Host",),
-    "image_build": ("BuildRequest", "Evidence", "ImageBuilt", "build_image"),
-    "images": ("format_fields", "inspect_image", "list_images", "pairs"),
+    "image_build": ("BuildRequest", "Evidence", "ImageBuilt", "build_image", "pairs"),
+    "image_diff": ("diff_images",),
+    "image_files": ("load_images", "save_images"),
+    "image_inspect": ("image_history", "inspect_image"),
+    "image_list": ("ImageRow", "list_images"),
+    "image_names": ("Removal", "prune_images", "remove_images", "tag_image"),
     "questions": ("doctor", "lineage_lines", "why"),
+    "registries": ("registry_listing", "registry_login", "registry_logout"),
     "runs": ("Run", "build", "lock", "plan", "run_jobs", "runs", "status", "validate"),
+    "transfer": ("Transferred", "pull_image", "push_image", "repairer"),
+    "store": ("check_store", "collect_store", "store_usage"),
+    "templates": ("Template",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

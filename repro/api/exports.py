@@ -41,10 +41,9 @@ def write_output(
         from repro.oci.archive import write_layout  # noqa: PLC0415 - only where it is asked for
 
         assert output.dest is not None
-        for tag in [name.tag for name in names] or [None]:
-            write_layout(store, image_id, output.dest, tag)
+        write_layout(store, image_id, output.dest, names=names)
     else:
-        with _opened(output.dest, stdout) as out:
+        with opened_output(output.dest, stdout) as out:
             _write_file(output.kind, store, image_id, names, out)
     shown = "standard output" if output.dest is None else str(output.dest)
     sink(Notice("info", f"wrote {output.kind.value} to {shown}"))
@@ -59,14 +58,17 @@ def _write_file(kind: Kind, store: Store, image_id: Digest, names: Sequence[Refe
     from repro.oci.image_tar import write_docker_archive, write_oci_archive  # noqa: PLC0415
 
     write = write_oci_archive if kind is Kind.OCI else write_docker_archive
-    write(store, image_id, names, out)
+    write(store, {image_id: names}, out)
 
 
 @contextlib.contextmanager
-def _opened(dest: Path | None, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
-    """Give the file to write: what is there already stays until all is written, pipes and devices aside."""
+def opened_output(dest: Path | None, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
+    """Give the file to write, or ``stdout`` where there is no ``dest``; one of them is there, as the caller saw.
+
+    What is at ``dest`` already stays until all is written, pipes and devices aside.
+    """
     if dest is None:
-        assert stdout is not None  # as `check_outputs` saw
+        assert stdout is not None
         yield stdout
         stdout.flush()
         return

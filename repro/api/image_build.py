@@ -140,8 +140,8 @@ def build_image(
             from repro.api.verify_build import verify  # noqa: PLC0415 - only where it is asked for
 
             verdict = verify(engine, result, run.again)
+        evidence = run.evidence(engine, result, names)
     streamed = any(output.streamed for output in outputs)
-    evidence = run.evidence(engine, result, names)
     return ImageBuilt(result.image_id, tuple(name.familiar for name in names), streamed, verdict, evidence)
 
 
@@ -326,7 +326,9 @@ def _write_files(
         return
     import json  # noqa: PLC0415
 
-    descriptor = engine.store.manifest(result.image_id)[1]
+    from repro.oci.outgoing import outgoing  # noqa: PLC0415
+
+    descriptor = outgoing(engine.store, result.image_id, [name.repository for name in names]).descriptor
     known: dict[str, Json] = {
         "containerimage.config.digest": str(result.image_id),
         "containerimage.descriptor": descriptor.as_json(),
@@ -339,3 +341,17 @@ def _write_files(
         known["image.name"] = ",".join(str(name) for name in names)
     data = json.dumps(known, indent=2, sort_keys=True) + "\n"
     write_atomic(host.cwd / request.metadata_file, data.encode())
+
+
+def pairs(given: Sequence[str], option: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return ``K=V`` arguments as a mapping; a bare ``K`` takes its value from ``environ``."""
+    out = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not key:
+            raise UsageError(f"{option} {item!r} names nothing", hint=f"write {option} NAME=value")
+        if equals:
+            out[key] = value
+        elif key in environ:
+            out[key] = environ[key]
+    return out

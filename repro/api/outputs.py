@@ -39,7 +39,7 @@ class Output:
 
 
 _LATER = {
-    "registry": "this version does not push to registries",
+    "registry": "a build sends nothing anywhere",
     "cacheonly": "every build is in the store, whatever else is written",
 }
 _COMPRESSIONS = ("uncompressed",)
@@ -88,7 +88,7 @@ def parse_output(text: str, cwd: Path) -> Output:
             known = ", ".join(["dest", *(name for name, kinds in _KEYS.items() if kind in kinds)])
             raise UsageError(f"--output {text}: {key} means nothing to type={kind.value}", hint=f"it takes {known}")
     if _flag(fields, "push", default=False):
-        raise UsageError(f"--output {text}: {_LATER['registry']}", hint="write it with type=oci, and push that")
+        raise UsageError(f"--output {text}: {_LATER['registry']}", hint="run `repro image push NAME` after it")
     if fields.get("compression", _COMPRESSIONS[0]) not in _COMPRESSIONS:
         raise UsageError(
             f"--output {text}: layers are written uncompressed", hint="leave compression out, or compress the file"

@@ -12,12 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The words before the cursor, options and what they take left out, are the command (`image build`); its options
-# and subcommands stand in _repro_words. File names come one a line, for they may have blanks in them.
+# and subcommands stand in _repro_words. File names come one a line, for they may have blanks in them. To readline, the
+# colon before a tag begins another word: what stands before it is not repeated.
 _BASH = """\
 _repro_words() {{
   case "$1" in
 {cases}
   esac
+}}
+_repro_images() {{
+  local typed="${{COMP_LINE:0:COMP_POINT}}" found
+  typed="${{typed##* }}"
+  found="$(repro image ls --filter dangling=false --format '{{{{ .Name }}}}' 2>/dev/null)"
+  COMPREPLY=($(compgen -W "$found" -- "$typed")) || return 0
+  if [[ "$typed" == *:* && "$COMP_WORDBREAKS" == *:* ]]; then
+    COMPREPLY=("${{COMPREPLY[@]#"${{typed%"${{typed##*:}}"}}"}}")
+  fi
 }}
 _repro() {{
   local current="${{COMP_WORDS[COMP_CWORD]}}" command="" word next="" IFS=$' \\t\\n'
@@ -39,13 +49,19 @@ _repro() {{
   for word in $words; do [[ "$word" == -* ]] || names="$names $word"; done
   if [[ -z "$next" && -n "$names" ]]; then
     COMPREPLY=($(compgen -W "$names" -- "$current"))
-  else
+    return
+  fi
+  case "$command" in
+    {images}) _repro_images ;;
+  esac
+  if [[ ${{#COMPREPLY[@]}} == 0 ]]; then
     IFS=$'\\n'
     COMPREPLY=($(compgen -f -- "$current"))
   fi
 }}
 complete -o filenames -F _repro repro
 """
+IMAGES = ("inspect", "history", "diff", "tag", "rm", "save", "push")  # of `repro image`: those that take images here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +80,8 @@ def run(options: argparse.Namespace) -> int:
     cases = "\n".join(f'    "{name}") echo "{" ".join(found)}" ;;' for name, found in words.items())
     if options.shell == "zsh":
         print("autoload -U +X compinit bashcompinit && compinit && bashcompinit")
-    print(_BASH.format(cases=cases, taking="|".join(_options(top, taking=True))), end="")
+    images = "|".join(f'"image {name}"' for name in IMAGES)
+    print(_BASH.format(cases=cases, taking="|".join(_options(top, taking=True)), images=images), end="")
     return 0
 
 

@@ -24,7 +24,6 @@ class Refused:
 _LIMITS = "limits of builds are not supported"
 _LIMIT = "run the whole command under the limit: `systemd-run --scope -p MemoryMax=8G repro ...`, `taskset`, `ulimit`"
 _DAEMON = "there is no daemon and no builder to choose: the build runs in this process"
-_REGISTRY = "this version does not talk to registries"
 _ATTEST = "attestations are not supported"
 
 REFUSED = (
@@ -34,14 +33,14 @@ REFUSED = (
     Refused(("--attest", "--provenance", "--sbom"), _ATTEST, "leave it out"),
     Refused(("--build-context",), "named contexts are not supported", "COPY --from a stage, or an image in the store"),
     Refused(("--builder",), _DAEMON, "leave it out"),
-    Refused(("--cache-from", "--cache-to"), "the cache is the local store; " + _REGISTRY, "leave it out"),
+    Refused(("--cache-from", "--cache-to"), "the cache is the local store, which no registry adds to", "leave it out"),
     Refused(("--call", "--check"), "checks are a command of their own", "run `repro dockerfile check FILE`"),
     Refused(("--cgroup-parent",), "builds make no cgroups", _LIMIT),
     Refused(("--cpu-period", "--cpu-quota", "-c", "--cpu-shares", "--cpuset-cpus", "--cpuset-mems"), _LIMITS, _LIMIT),
     Refused(("-m", "--memory", "--memory-swap", "--shm-size", "--ulimit"), _LIMITS, _LIMIT),
     Refused(("--isolation",), "there is one way to run containers here", "`repro doctor` tells which"),
     Refused(("--no-cache-filter",), "the cache is left aside as a whole or not at all", "use --no-cache"),
-    Refused(("--push",), _REGISTRY, "write the image with --output type=oci,dest=FILE, and push that with skopeo"),
+    Refused(("--push",), "a build sends nothing anywhere", "run `repro image push NAME` after it"),
     Refused(("--security-opt",), "RUN always gets Docker's default rights", "leave it out"),
     Refused(("--squash",), "layers are what the cache keeps", "use a last stage that copies from the others"),
     Refused(("--ssh",), "agents are not passed into builds", "give a deploy key with --secret"),

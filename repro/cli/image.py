@@ -1,33 +1,42 @@
-"""`repro image ls | inspect | build`."""
+"""`repro image`: one module a subcommand, with Docker's own flags and spellings wherever it has them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Final
 
-from repro import api
-from repro.cli import image_build
-from repro.cli.arguments import add_json, print_json, print_table
-from repro.cli.build_text import size_text
 from repro.cli.main import Parser
 
 if TYPE_CHECKING:
     import argparse
+    from types import ModuleType
+
+_COMMANDS: Final = {  # name: what its help says, in the order of `repro image --help`
+    "ls": "list the images in the store",
+    "inspect": "print an image's configuration as JSON",
+    "history": "print the steps that made an image",
+    "diff": "say in which files and packages two images differ",
+    "tag": "give an image a further name",
+    "rm": "take names away, and images with their last one",
+    "prune": "remove the images that have no name",
+    "save": "write images into an archive, for other machines and tools",
+    "load": "take images from an archive",
+    "pull": "take images from a registry",
+    "push": "send images to a registry",
+    "build": "build an image from a Dockerfile",
+}
+_HOMES: Final = {"pull": "image_transfer", "push": "image_transfer"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands and their arguments; Docker's own flags and spellings."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="ls | inspect | build", parser_class=_Sub)
-    listing = commands.add_parser("ls", help="list the images in the store")
-    listing.add_argument("--no-trunc", action="store_true", help="print image IDs in full")
-    add_json(listing)
-    inspect = commands.add_parser("inspect", help="print an image's configuration as JSON")
-    inspect.add_argument("image", metavar="IMAGE", help="a name, an image ID or the start of one")
-    inspect.add_argument(
-        "-f", "--format", metavar="'{{ .Field }}'", help="print only this field, such as '{{ .Size }}'"
-    )
-    build = commands.add_parser("build", help="build an image from a Dockerfile")
-    image_build.add_arguments(build)
-    build.epilog = image_build.EPILOG
+    """Add the subcommands and their arguments."""
+    commands = parser.add_subparsers(dest="action", required=True, metavar=" | ".join(_COMMANDS), parser_class=_Sub)
+    for name, line in _COMMANDS.items():
+        module = _module(name)
+        add = getattr(module, f"add_{name}", None) or module.add_arguments
+        sub = commands.add_parser(name, help=line)
+        add(sub)
+        sub.epilog = sub.epilog or getattr(module, "EPILOG", None)
 
 
 class _Sub(Parser):
@@ -39,28 +48,10 @@ class _Sub(Parser):
 
 def run(options: argparse.Namespace) -> int:
     """Do what the subcommand says."""
-    host = api.Host.current()
-    if options.action == "ls":
-        images = api.list_images(host)
-        if options.json:
-            print_json(images)
-        else:
-            rows = [
-                (
-                    image.name,
-                    str(image.image_id) if options.no_trunc else image.image_id.short,
-                    image.created,
-                    size_text(image.size),
-                )
-                for image in images
-            ]
-            print_table(("name", "image id", "created", "size"), rows)
-    elif options.action == "inspect":
-        inspected = api.inspect_image(host, options.image)
-        if options.format is None:
-            print_json([inspected])
-        else:
-            print(api.format_fields(options.format, inspected))
-    else:
-        return image_build.run(options)
-    return 0
+    status = _module(options.action).run(options)
+    assert isinstance(status, int)
+    return status
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"repro.cli.{_HOMES.get(name, f'image_{name}')}")

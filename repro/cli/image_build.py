@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 --output types: oci (an OCI layout as a tar, or a folder where dest ends in / or is one), docker (for `docker load`),
 tar (the image's root as a tar), local (the same as a folder; `-o DIR` for short; `-o -` is type=tar,dest=-). The image
-is in the store in any case. Layers are written uncompressed; the image ID does not depend on that.
+is in the store in any case. Layers made here are written uncompressed; the image ID does not depend on that.
 Exit status: 1 an instruction failed, or --verify found a difference; 2 usage, or a mistake in the Dockerfile; else as
 `repro --help` says.
 """
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--label", action="append", default=[], metavar="K=V", help="set a label (repeatable)")
     add("--no-cache", action="store_true", help="run every instruction again")
-    add("--pull", action="store_true", help="make archive bases as they are today, not as the store has them")
+    add("--pull", action="store_true", help="ask for bases anew, whatever the store has")
     add("--platform", action="append", default=[], metavar="OS/ARCH", help="refuse to build for another machine")
     add("--network", choices=("default", "host", "none"), default="default", help="of RUN (default: the host's)")
     add(

@@ -28,7 +28,9 @@ COMMANDS = {
     "log": "list the runs of a project, or the jobs of one run",
     "why": "walk from a result back to inputs, commands, images and packages",
     "doctor": "say what this host gives to containers, and what to ask for",
-    "image": "list, inspect and build images",
+    "image": "build, list, compare, name, pass on and remove images",
+    "registry": "log in to registries and out, and list what they have",
+    "store": "say what the store takes, remove what nothing needs, verify it",
     "dockerfile": "print the instructions of a Dockerfile, or what is doubtful in it",
     "completion": "print the shell's completion script",
 }
@@ -36,8 +38,10 @@ COMMANDS = {
 _EPILOG = """\
 Start with:  repro run workflow.yaml        (see examples/samtools in the source)
 Help on one: repro COMMAND --help
-Environment: REPRO_STORE (images and layers), REPRO_CACHE (downloads), REPRO_APT_MIRROR, NO_COLOR,
-             REPRO_MODE (real, sub or one: how to be root in containers; see `repro doctor`)
+Environment: REPRO_STORE (images and layers), REPRO_LAYERS (unpacked layers, on this machine), REPRO_CACHE
+             (downloads), REPRO_APT_MIRROR, REPRO_REGISTRIES (docs/reference/registries.md), REPRO_LIMITS
+             (docs/explanation/trust.md), NO_COLOR, REPRO_MODE (real, sub or one: how to be root in containers; see
+             `repro doctor`)
 Exit status: 0 done; 1 jobs failed; 2 usage or workflow mistakes; 3 lock; 4 data or download; 5 store or lock
              held; 6 build; 74 a file cannot be read or written; 125 the host cannot run containers; 130 interrupted
 """

@@ -2,44 +2,87 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
-from repro.digest import Digest
 from repro.errors import DataError
 from repro.files import fsync_folder, write_atomic
-from repro.oci.model import REF_NAME, Descriptor, ImageConfig, Index, Manifest, MediaTypes
+from repro.names import DEFAULT_TAG
+from repro.oci.finding import choose_entry, read_entries, read_image
+from repro.oci.incoming import take_image
+from repro.oci.members import FolderMembers
+from repro.oci.model import FULL_NAME, REF_NAME, Descriptor, Index
+from repro.oci.outgoing import outgoing, write_blob
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from repro.digest import Digest
+    from repro.names import Reference
     from repro.oci.store import Store
 
 LAYOUT_VERSION: Final = b'{"imageLayoutVersion":"1.0.0"}'
-_LARGEST_DOCUMENT: Final = 4 << 20  # bytes of a manifest, index or config: what registries take
 
 
-def write_layout(store: Store, image_id: Digest, folder: Path, tag: str | None = None) -> Descriptor:
+def write_layout(
+    store: Store, image_id: Digest, folder: Path, tag: str | None = None, names: Sequence[Reference] = ()
+) -> Descriptor:
     """Write an image into the layout in ``folder``, made if need be; return the manifest's descriptor.
 
-    Layers are written uncompressed, each only if it is not there. ``tag`` names the image in ``index.json``,
-    in place of one that had the name; other images of the layout stay. A reader never sees a part of an image.
+    Blobs are written as `repro.oci.outgoing` has them, each only if it is not there. ``tag``, or each of ``names``,
+    names the image in ``index.json``, in place of one that had the name; other images of the layout stay. A reader
+    never sees a part of an image; writers wait for each other.
+
+    Raises:
+        CorruptError: something in the store is damaged.
+        StoreError: a layer is not in the store.
+        DataError: what is in ``folder`` is no layout.
     """
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
-    for diff_id in store.config(image_id).diff_ids:
-        if not (blobs / diff_id.hex).exists():
-            _write_layer(store, diff_id, blobs / diff_id.hex)
+    image = outgoing(store, image_id, [name.repository for name in names])
+    for digest, (descriptor, diff_id) in image.blobs().items():
+        if not _is_there(blobs / digest.hex, descriptor.size):
+            _write_blob(store, descriptor, diff_id, blobs / digest.hex)
     fsync_folder(blobs)
-    manifest, descriptor = store.manifest(image_id)
-    write_atomic(blobs / image_id.hex, store.read_blob(image_id))
-    write_atomic(blobs / descriptor.digest.hex, manifest)
-    write_atomic(folder / "oci-layout", LAYOUT_VERSION)
-    annotations = {REF_NAME: tag} if tag is not None else {}
-    entry = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations)
-    others = [other for other in _entries(folder) if other != entry and (tag is None or _tag(other) != tag)]
-    write_atomic(folder / "index.json", Index((*others, entry)).to_json())
-    return entry
+    write_atomic(blobs / image_id.hex, image.config)
+    write_atomic(blobs / image.descriptor.digest.hex, image.manifest)
+    with _alone(folder):
+        write_atomic(folder / "oci-layout", LAYOUT_VERSION)
+        bare = image.descriptor
+        if tag is not None:
+            bare = Descriptor(bare.media_type, bare.digest, bare.size, {REF_NAME: tag})
+        before = _entries(folder)
+        entries = named_entries([(bare, names)], before)
+        write_atomic(folder / "index.json", Index(entries).to_json())
+    return entries[-1]
+
+
+def named_entries(
+    images: Sequence[tuple[Descriptor, Sequence[Reference]]], before: Sequence[Descriptor] = ()
+) -> tuple[Descriptor, ...]:
+    """Return the entries of an index: those of ``before`` that stay, then each image once for each of its names.
+
+    An entry bears the tag, and beside it the full name as containerd and Docker write it. Where two repositories have
+    the same tag, the later entry bears its full name in the tag's place, as podman has it, to be chosen by. A new entry
+    replaces one of its name.
+    """
+    entries = list(before)
+    for image, names in images:
+        for name in names or (None,):
+            annotations = dict(image.annotations)
+            if name is not None:
+                entries = [one for one in entries if one.annotations.get(FULL_NAME) != str(name)]
+                tag = name.tag or DEFAULT_TAG
+                taken = any(_tag(one) == tag and FULL_NAME in one.annotations for one in entries)
+                annotations = {REF_NAME: str(name) if taken else tag, FULL_NAME: str(name)}
+            entry = Descriptor(image.media_type, image.digest, image.size, annotations)
+            entries = [one for one in entries if one != entry and (_tag(one) is None or _tag(one) != _tag(entry))]
+            entries.append(entry)
+    return tuple(entries)
 
 
 def read_layout(folder: Path, store: Store, tag: str | None = None) -> Digest:
@@ -50,34 +93,50 @@ def read_layout(folder: Path, store: Store, tag: str | None = None) -> Digest:
     """
     if not (folder / "oci-layout").exists():
         raise DataError(f"{folder} is no OCI image layout", why="it has no file oci-layout")
-    manifest = Manifest.from_json(_document(folder, _choose(folder, tag)))
-    config_bytes = _document(folder, manifest.config)
-    config = ImageConfig.from_json(config_bytes)
-    if len(config.diff_ids) != len(manifest.layers):
+    members = FolderMembers(folder)
+    entries = read_entries(members)
+    if tag is not None:
+        entries = tuple(entry for entry in entries if _tag(entry) == tag)
+    distinct = {entry.digest for entry in entries}
+    if len(distinct) != 1:
+        tags = ", ".join(sorted(name for name in map(_tag, entries) if name)) or "none has a tag"
         raise DataError(
-            f"the image in {folder} does not agree with itself",
-            why=f"its config has {len(config.diff_ids)} layers, its manifest {len(manifest.layers)}",
+            f"{folder} holds {len(distinct)} images{f' tagged {tag!r}' if tag else ''}, one is needed",
+            why=f"tags: {tags}" if distinct else None,
+            hint="give the tag of the one you mean" if distinct else None,
         )
-    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
-        if layer.media_type not in MediaTypes.LAYERS:
-            raise DataError(f"layer {layer.digest} has a type that cannot be read: {layer.media_type}")
-        if not store.has_layer(diff_id):
-            _check(folder, layer)
-            store.add_layer(_blob(folder, layer.digest), diff_id=diff_id)
-    return store.put_image_bytes(config_bytes)
+    return take_image(read_image(members, choose_entry(members, entries, arch="")), members, store)
 
 
-def _write_layer(store: Store, diff_id: Digest, path: Path) -> None:
-    """Write the layer's tar, checked while it is written, under a temporary name first."""
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder itself: a layout has no place for other files."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_blob(store: Store, descriptor: Descriptor, diff_id: Digest, path: Path) -> None:
+    """Write a layer's blob, checked while it is written, under a temporary name first."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            store.write_layer(diff_id, file)
+            write_blob(store, descriptor, diff_id, file)
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_there(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 def _entries(folder: Path) -> tuple[Descriptor, ...]:
@@ -91,62 +150,3 @@ def _entries(folder: Path) -> tuple[Descriptor, ...]:
 
 def _tag(entry: Descriptor) -> str | None:
     return entry.annotations.get(REF_NAME)
-
-
-def _choose(folder: Path, tag: str | None) -> Descriptor:
-    """Return the descriptor of the one manifest that is meant, through nested indexes."""
-    entries = _entries(folder)
-    if tag is not None:
-        entries = tuple(entry for entry in entries if _tag(entry) == tag)
-    while True:
-        distinct = {entry.digest: entry for entry in entries}
-        if len(distinct) != 1:
-            tags = ", ".join(sorted(name for name in map(_tag, entries) if name)) or "none has a tag"
-            raise DataError(
-                f"{folder} holds {len(distinct)} images{f' tagged {tag!r}' if tag else ''}, one is needed",
-                why=f"tags: {tags}" if distinct else None,
-                hint="give the tag of the one you mean" if distinct else None,
-            )
-        (entry,) = distinct.values()
-        if entry.media_type in MediaTypes.MANIFESTS:
-            return entry
-        if entry.media_type not in MediaTypes.INDEXES:
-            raise DataError(f"{entry.digest} is no image but {entry.media_type}")
-        entries = Index.from_json(_document(folder, entry)).manifests
-
-
-def _blob(folder: Path, digest: Digest) -> Path:
-    return folder / "blobs" / "sha256" / digest.hex
-
-
-def _open(folder: Path, descriptor: Descriptor) -> BinaryIO:
-    """Open a blob of the size that its descriptor says."""
-    path = _blob(folder, descriptor.digest)
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} has no blob {descriptor.digest}") from error
-    size = os.fstat(file.fileno()).st_size
-    if size != descriptor.size:
-        file.close()
-        raise DataError(f"{path} has {size} bytes", why=f"its descriptor says {descriptor.size}")
-    return file
-
-
-def _document(folder: Path, descriptor: Descriptor) -> bytes:
-    """Return the bytes of a small blob, checked."""
-    if descriptor.size > _LARGEST_DOCUMENT:
-        raise DataError(f"a document of {descriptor.size} bytes in {folder}", why="4 MiB is the limit")
-    with _open(folder, descriptor) as file:
-        data = file.read()
-    if Digest.of(data) != descriptor.digest:
-        raise DataError(f"blob {descriptor.digest} in {folder} is damaged", why=f"it is {Digest.of(data)}")
-    return data
-
-
-def _check(folder: Path, descriptor: Descriptor) -> None:
-    """Read a large blob; DataError if it is not what its descriptor says."""
-    with _open(folder, descriptor) as file:
-        found = Digest.of_stream(file)
-    if found != descriptor.digest:
-        raise DataError(f"blob {descriptor.digest} in {folder} is damaged", why=f"it is {found}")

@@ -1,4 +1,4 @@
-"""The api's small answers: Docker's format strings and K=V arguments, sizes, where the store is."""
+"""The api's small answers: K=V arguments, sizes, where the store is."""
 
 from __future__ import annotations
 
@@ -8,33 +8,10 @@ import pytest
 
 from repro.api.archives import archive_base, archives_in
 from repro.api.host import Host
-from repro.api.images import format_fields, pairs
+from repro.api.image_build import pairs
 from repro.api.runs import parse_size
 from repro.errors import UsageError
 from repro.workflow.model import ArchiveBase
-
-INSPECTED = {"Size": 42, "Id": "sha256:x", "Config": {"Env": ["A=b"], "User": ""}}
-FORMATS = {
-    "{{ .Size }}": "42",
-    "{{.Size}} bytes": "42 bytes",
-    "{{ json .Config.Env }}": '["A=b"]',
-    "{{ .Config.Env }}": '["A=b"]',
-    "{{ json .Id }}": '"sha256:x"',
-    "plain": "plain",
-}
-
-
-@pytest.mark.parametrize(("template", "text"), FORMATS.items())
-def test_format_answers_as_docker_does(template, text):
-    """Fields and json of fields are filled in; lists come out as JSON."""
-    assert text == format_fields(template, INSPECTED)
-
-
-@pytest.mark.parametrize("template", ["{{ .Sizes }}", "{{ range .Config.Env }}", "{{ .Size.More }}", "{{ Size }}"])
-def test_format_that_is_not_understood_is_an_error(template):
-    """What is not understood is named, and nothing is printed in its place."""
-    with pytest.raises(UsageError):
-        format_fields(template, INSPECTED)
 
 
 def test_arguments_without_value_come_from_the_environment():

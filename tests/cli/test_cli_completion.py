@@ -6,10 +6,13 @@ import subprocess
 
 import pytest
 
+from repro.cli.completion import IMAGES
 from repro.cli.main import COMMANDS, main
 
 ASK = """
 source "$1"; shift
+repro() { [[ "$1 $2" == "image ls" ]] && printf 'lab/a:1\\nlab/a:2\\nb:latest\\n'; }
+COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
 COMP_WORDS=("$@"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 _repro
 ((${#COMPREPLY[@]} == 0)) || printf '%s\\n' "${COMPREPLY[@]}"
@@ -43,15 +46,15 @@ def complete(tmp_path, capsys):
 def test_commands_are_offered(complete):
     """The first word is a command, also after options, and after `help`."""
     assert sorted(COMMANDS) == complete("")
-    assert ["run"] == complete("-C", "results", "r")
-    assert ["run"] == complete("-q", "r")
+    assert ["registry", "run"] == complete("-C", "results", "r")
+    assert ["registry", "run"] == complete("-q", "r")
     assert ["image"] == complete("help", "im")
     assert ["--debug"] == complete("--d")
 
 
 def test_subcommands_and_their_options_are_offered(complete):
     """`image` has words and options of its own, and fixed choices are words."""
-    assert ["build", "inspect", "ls"] == complete("image", "")
+    assert {"build", "inspect", "ls", *IMAGES} <= set(complete("image", ""))
     assert ["--tag", "--target"] == complete("image", "build", "--t")
     assert ["--json"] == complete("image", "ls", "--j")
     assert ["bash", "zsh"] == complete("completion", "")
@@ -62,3 +65,12 @@ def test_files_are_offered_whole(complete):
     assert ["results/a b.txt", "results/c.txt"] == complete("why", "results/")
     assert ["workflow.yaml"] == complete("run", "-j", "2", "w")
     assert ["--locked"] == complete("run", "--l")
+
+
+def test_names_of_images_are_offered(complete):
+    """Where a command takes images; of a name whose colon was typed only what follows, as readline wants it."""
+    assert ["b:latest", "lab/a:1", "lab/a:2"] == complete("image", "rm", "")
+    assert ["lab/a:1", "lab/a:2"] == complete("image", "diff", "b:latest", "la")
+    assert ["1", "2"] == complete("image", "inspect", "lab/a:")
+    assert ["workflow.yaml"] == complete("image", "save", "-o", "wor")
+    assert ["workflow.yaml"] == complete("image", "load", "-i", "wor")

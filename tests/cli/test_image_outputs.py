@@ -72,7 +72,7 @@ def test_a_docker_archive_holds_what_its_manifest_says(desk, tmp_path):
         (entry,) = json.load(archive.extractfile("manifest.json"))
         config = archive.extractfile(entry["Config"]).read()
         layers = [archive.extractfile(name).read() for name in entry["Layers"]]
-    assert ["a:1", "b/c:latest"] == entry["RepoTags"]
+    assert ["docker.io/library/a:1", "docker.io/b/c:latest"] == entry["RepoTags"]
     assert built == f"sha256:{hashlib.sha256(config).hexdigest()}"
     diff_ids = json.loads(config)["rootfs"]["diff_ids"]
     assert diff_ids == [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]
