@@ -23,7 +23,7 @@ def run(
     stdin: bytes = b"",
     timeout: float | None = None,
 ) -> bytes:
-    """Return the standard output of ``argv``; ReproError with its standard error when it fails.
+    """Return the standard output of ``argv``; ReproError with what it said when it fails.
 
     No shell is involved. ``env`` replaces the environment, ``timeout`` is in seconds. HostError if the program is
     not installed.
@@ -36,6 +36,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise ReproError(f"{argv[0]} did not end within {timeout:.0f} s" if timeout else str(error)) from error
     if done.returncode != 0:
-        tail = done.stderr.decode(errors="replace").strip()[-2000:]
+        said = done.stderr.strip() or done.stdout.strip()  # some programs tell their errors on standard output
+        tail = said.decode(errors="replace")[-2000:]
         raise ReproError(f"{argv[0]} ended with exit status {done.returncode}", why=tail or None)
     return done.stdout

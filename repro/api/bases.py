@@ -1,45 +1,38 @@
-"""The images that FROM names in a build outside a workflow: of the store, or archive bases made as they are today."""
+"""The images that FROM names in a build outside a workflow: of the store, of registries, or archive bases made now."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repro.api.archives import PREFIX, Archives, archive_base
-from repro.errors import BuildError, UsageError
+from repro.errors import ReproError, UsageError
 from repro.names import Reference
 
 if TYPE_CHECKING:
     from repro.api.engine import Engine
     from repro.digest import Digest
     from repro.errors import Location
-    from repro.oci.store import Store
-
-_NO_REGISTRIES = "this version does not pull from registries"
 
 
 class Bases:
-    """Finds what FROM names. An archive's base that is in the store stays as it is; with ``pull`` it is made anew.
+    """Finds what FROM names. What the store has stays as it is; with ``pull`` it is fetched or made anew.
 
     ``found`` has the images that were in the store, by their full names.
     """
 
     def __init__(self, engine: Engine, *, pull: bool) -> None:
         self.archives = Archives(engine)
+        self._engine = engine
         self._store = engine.store
         self._pull = pull
         self.found: dict[str, Digest] = {}
 
     def image(self, name: str, where: Location) -> Digest:
-        """Return the image ID of ``name``; BuildError, at ``where``, if it cannot be had."""
+        """Return the image ID of ``name``; errors as `found_image`, and of archives, at ``where``."""
         if not name.startswith(PREFIX):
-            if self._pull:
-                raise BuildError(
-                    f"--pull asks for a newer {name}",
-                    where=where,
-                    why=_NO_REGISTRIES,
-                    hint="leave --pull out to start from the image that is in the store",
-                )
-            return self._found(str(Reference.parse(name)), stored_image(self._store, name, where))
+            image_id = found_image(self._engine, name, where, newer=self._pull)
+            return self._found(str(parsed(name, where)), image_id)
         known = self._store.refs().get(name)
         if known is not None and not self._pull and self._store.has_image(known):
             return self._found(name, known)
@@ -51,18 +44,53 @@ class Bases:
         return image_id
 
 
-def stored_image(store: Store, name: str, where: Location) -> Digest:
-    """Return the ID of the image that a FROM names; BuildError, at ``where``, when it is not in the store."""
+def parsed(name: str, where: Location) -> Reference:
+    """Return the name of an image; with a digest, the tag says nothing. UsageError at ``where`` if it is none."""
     try:
-        known = store.refs().get(str(Reference.parse(name)))
+        found = Reference.parse(name)
     except UsageError as error:
         error.where = where
         raise
-    if known is not None and store.has_image(known):
+    return found if found.digest is None else replace(found, tag=None)
+
+
+def found_image(engine: Engine, name: str, where: Location, *, newer: bool = False) -> Digest:
+    """Return the ID of an image by its name: the store's, else its registry's; ``newer``: the latter in any case.
+
+    Raises:
+        UsageError, FetchError, DataError: at ``where``, as `repro.api.transfer.pull_image`.
+    """
+    reference = parsed(name, where)
+    known = engine.store.refs().get(str(reference))
+    if known is not None and not newer and engine.store.has_image(known):
         return known
-    raise BuildError(
-        f"there is no image {name!r} in the store",
-        where=where,
-        why=_NO_REGISTRIES,
-        hint="build it first with `repro image build -t`, or start FROM archive:debian/bookworm",
-    )
+    from repro.api.transfer import pull_named  # noqa: PLC0415 - only where the store has no such image
+
+    try:
+        return pull_named(engine, reference).image_id
+    except ReproError as error:
+        error.where = where
+        raise
+
+
+def pinned_image(engine: Engine, name: str, where: Location, *, newer: bool = False) -> str:
+    """Return ``name@digest``, by which a registry gives the same image for ever, and have it in the store.
+
+    An image that was made here and never sent anywhere has no digest there: its name stays as it is. With ``newer``
+    the registry is asked again what the name stands for. Errors as `found_image`.
+    """
+    from repro.oci.known import manifests_of  # noqa: PLC0415 - only to lock
+
+    reference = parsed(name, where)
+    store = engine.store
+    repository = f"{reference.domain}/{reference.path}"
+    known = store.refs().get(str(reference))
+    sent = known is not None and repository in manifests_of(store, known)
+    image_id = found_image(engine, name, where, newer=newer and (sent or known is None))
+    if reference.digest is not None:
+        return name
+    digest = manifests_of(store, image_id).get(repository)
+    if digest is None:
+        return name
+    store.tag(f"{repository}@{digest}", image_id)
+    return f"{name}@{digest}"

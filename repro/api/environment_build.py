@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repro.api.archives import PREFIX, archive_base
-from repro.api.bases import stored_image
+from repro.api.bases import found_image, parsed
 from repro.api.contexts import folder_context
 from repro.dataclass import dataclass
 from repro.environment.lock import archive_digest
-from repro.workflow.model import ArchiveBase, DockerfileEnvironment
+from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageBase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from repro.environment.model import EnvironmentLock
     from repro.environment.render import Recipe
     from repro.errors import Location
-    from repro.workflow.model import TemplateEnvironment
+    from repro.workflow.model import ImageEnvironment, TemplateEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,21 @@ class EnvironmentBuilder:
         from repro.environment.render import render  # noqa: PLC0415 - imports Jinja2
 
         text, file = self.template(env)
-        return render(env, entry, text, template_file=file, base_digest=self.base_digest(env))
+        return render(env, entry, text, template_file=file, base_digest=self.base_digest(env, entry))
 
-    def base_digest(self, env: TemplateEnvironment) -> Digest:
-        """Return what identifies the base: what an archive's is locked to, or the image's ID."""
+    def base_digest(self, env: TemplateEnvironment, entry: EnvironmentLock) -> Digest:
+        """Return what identifies the base: what an archive's is locked to, the manifest's digest, or the image's ID.
+
+        Nothing is fetched. StoreError where the base is known by its ID alone, and the store lacks it.
+        """
         if isinstance(env.base, ArchiveBase):
             return archive_digest(self._lock.archive(env.base))
-        return self._base(env.base.reference, env.where)
+        pinned = parsed(entry.base, env.where)
+        return self._engine.store.resolve(str(pinned)) if pinned.digest is None else pinned.digest
+
+    def fetched(self, env: ImageEnvironment, entry: EnvironmentLock) -> Digest:
+        """Return the image that the environment is, as locked; fetched where the store lacks it."""
+        return self._base(entry.base, env.where)
 
     def template(self, env: TemplateEnvironment) -> tuple[str, str]:
         """Return the template's text and its name in messages."""
@@ -122,6 +130,11 @@ class EnvironmentBuilder:
         from repro.build.context import MappingContext  # noqa: PLC0415
 
         recipe = self.recipe(env, entry)
+
+        def pinned(name: str, where: Location) -> Digest:
+            own = isinstance(env.base, ImageBase) and name == env.base.reference
+            return base(entry.base if own else name, where)
+
         with engine.store.workspace() as room:
             files = {"apt": self._repository(env, entry, room)} if entry.packages else {}
             return build_folder(
@@ -130,7 +143,7 @@ class EnvironmentBuilder:
                 file=f"{env.name}.Dockerfile",
                 context=MappingContext(files),
                 options=options,
-                base=base,
+                base=pinned,
                 archives=self._archives,
             )
 
@@ -160,8 +173,8 @@ class EnvironmentBuilder:
         return room / "apt"
 
     def _base(self, name: str, where: Location) -> Digest:
-        """Return the image for a FROM that is no stage: an archive's as locked, or one in the store."""
+        """Return the image for a FROM that is no stage: an archive's as locked, one in the store, or a registry's."""
         if name.startswith(PREFIX):
             base = archive_base(name, where)
             return self._archives.image(base, self._lock.archive(base))
-        return stored_image(self._engine.store, name, where)
+        return found_image(self._engine, name, where)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from repro.api.archives import Archives
@@ -20,11 +19,12 @@ from repro.api.packages import read_packages
 from repro.dataclass import dataclass
 from repro.digest import Digest, record_digest
 from repro.environment.lock import archive_digest
-from repro.errors import BuildError, UsageError
+from repro.errors import StoreError, UsageError
 from repro.events import Notice, as_json
 from repro.execution.image import Image
-from repro.names import Reference
-from repro.workflow.model import DockerfileEnvironment
+from repro.names import RECIPES, Reference
+from repro.oci.model import epoch_of
+from repro.workflow.model import DockerfileEnvironment, ImageEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,7 +65,7 @@ class Environments:
             entry = self._lock.current(name)
             try:
                 image_id = None if entry is None else self._locked_id(name, entry)
-            except BuildError:  # its base is an image that the store lacks
+            except StoreError:  # its base is an image of this store, and gone
                 image_id = None
             if image_id is not None:
                 known[name] = image_id
@@ -84,13 +84,12 @@ class Environments:
             known = self.build(name).image_id
         config = store.config(known)
         layers = store.image_layers(known)
-        created = datetime.fromisoformat(config.created) if config.created else None
         return Image(
             environment=name,
             image_id=known,
             layers=layers,
             env=config.env,
-            epoch=int(created.timestamp()) if created else 0,
+            epoch=epoch_of(config.created),
             packages=read_packages(layers, store.form),
             recipe=self._lock.entry(name).declaration,
         )
@@ -103,6 +102,10 @@ class Environments:
         """
         env = self._lock.declared(name)
         entry = self._lock.entry(name)
+        if isinstance(env, ImageEnvironment):
+            image_id = self._builder.fetched(env, entry)
+            self._tell_lock(name, image_id)
+            return BuiltImage(name, image_id, entry.base)
         if isinstance(env, DockerfileEnvironment):
             tag = _tag(name, self._declaration(name, entry))
             known = None
@@ -155,9 +158,11 @@ class Environments:
                 "context": context_digest(self._builder.context(env), self._lock.dockerfile(env), env.dockerfile),
                 "archives": {archive: archive_digest(locked) for archive, locked in archives.items()},
             }
+        elif isinstance(env, ImageEnvironment):
+            declared = {"image": entry.base}
         else:
             declared = {
-                "base": self._builder.base_digest(env),
+                "base": self._builder.base_digest(env, entry),
                 "env": dict(env.env),
                 "run": env.run,
                 "template": self._builder.template(env)[0],
@@ -169,7 +174,7 @@ class Environments:
 def _tag(environment: str, recipe: Digest) -> Reference:
     """Return the image's name: that of its environment, as far as image names allow, and the recipe's checksum."""
     path = re.sub(r"[^a-z0-9]+", "-", environment.lower()).strip("-") or "environment"
-    return Reference.parse(f"repro/{path}:{recipe.hex}")
+    return Reference.parse(f"{RECIPES}{path}:{recipe.hex}")
 
 
 def used_environments(project: Project, names: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from repro.environment.lock import origin, read_lock, write_lock
 from repro.environment.model import EnvironmentLock
 from repro.errors import LockError, UsageError
 from repro.events import Notice
-from repro.workflow.model import ArchiveBase, DockerfileEnvironment
+from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageEnvironment, TemplateEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from repro.api.project import Project
     from repro.environment.model import ArchiveLock, Lock, Package
     from repro.errors import Location
-    from repro.workflow.model import Environment, TemplateEnvironment
+    from repro.workflow.model import Environment
 
 
 class LockFile:
@@ -130,7 +130,7 @@ class LockFile:
     def _bases(self, env: Environment) -> tuple[ArchiveBase, ...]:
         if isinstance(env, DockerfileEnvironment):
             return archives_in(self.dockerfile(env))
-        return (env.base,) if isinstance(env.base, ArchiveBase) else ()
+        return (env.base,) if isinstance(env, TemplateEnvironment) and isinstance(env.base, ArchiveBase) else ()
 
     def _check_may_add(self, what: str, where: Location | None) -> None:
         if not self._may_add:
@@ -150,6 +150,8 @@ class LockFile:
             self.archive(base)
         if isinstance(env, DockerfileEnvironment):
             return EnvironmentLock(env.name, self._origin(env), "", ())
+        if isinstance(env, ImageEnvironment):
+            return EnvironmentLock(env.name, self._origin(env), self._pinned(env.reference, env.where), ())
         if isinstance(env.base, ArchiveBase):
             return EnvironmentLock(env.name, self._origin(env), env.base.name, self._packages(env, env.base))
         if env.apt:
@@ -158,7 +160,13 @@ class LockFile:
                 where=env.where,
                 hint="use base: {archive: debian, suite: bookworm}",
             )
-        return EnvironmentLock(env.name, self._origin(env), env.base.reference, ())
+        return EnvironmentLock(env.name, self._origin(env), self._pinned(env.base.reference, env.where), ())
+
+    def _pinned(self, reference: str, where: Location) -> str:
+        """Return the reference with the digest of its manifest, where a registry has it; the image is in the store."""
+        from repro.api.bases import pinned_image  # noqa: PLC0415 - only to lock
+
+        return pinned_image(self._engine, reference, where, newer=self._upgrade)
 
     def _packages(self, env: TemplateEnvironment, base: ArchiveBase) -> tuple[Package, ...]:
         from repro.environment.resolvers.apt import lock_packages  # noqa: PLC0415 - only to lock

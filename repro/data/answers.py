@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 PIECE = 1 << 18  # bytes per read
-_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class NotThereError(FetchError):
@@ -27,7 +27,7 @@ class UnreachableError(FetchError):
     """No attempt got a whole answer: the network, a proxy or the server is down."""
 
 
-class Broken(Exception):  # noqa: N818 - never leaves `Transports`
+class Broken(Exception):  # noqa: N818 - caught where attempts are counted
     """An attempt failed in a way that may pass; ``pause`` is what the server asked for, in seconds."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
@@ -55,8 +55,8 @@ def check_status(response: BaseHTTPResponse, url: str) -> None:
         HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else response.reason or "unknown status"
     )
     what = f"cannot fetch {redacted(url)}"
-    if status in _TRY_AGAIN:
-        raise Broken(f"the server answered {status} {name}", pause=_retry_after(response.headers.get("Retry-After")))
+    if status in TRY_AGAIN:
+        raise Broken(f"the server answered {status} {name}", pause=retry_after(response.headers.get("Retry-After")))
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise NotThereError(what, why=f"the server does not have it ({status} {name})")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
@@ -64,7 +64,7 @@ def check_status(response: BaseHTTPResponse, url: str) -> None:
     raise FetchError(what, why=f"the server answered {status} {name}")
 
 
-def _retry_after(value: str | None) -> float | None:
+def retry_after(value: str | None) -> float | None:
     """Return the pause that a Retry-After header asks for (RFC 9110, 10.2.3), in seconds."""
     if value is None:
         return None

@@ -18,7 +18,7 @@ import fcntl
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from repro.data.answers import NotThereError, UnreachableError
 from repro.data.part import Counter, Part, renamed
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from repro.data.transports import Target
     from repro.events import Sink
 
 PARALLEL = 8
@@ -55,10 +56,17 @@ class Wanted:
     urls: tuple[str, ...]
 
 
+class Fetcher(Protocol):
+    """Brings the bytes of an address, as `repro.data.transports.Transports` does."""
+
+    def download(self, url: str, out: Target, *, size: int | None = None) -> object:
+        """Write the bytes at ``url`` to ``out``, after those that it holds; FetchError as there."""
+
+
 class Downloads:
     """A cache of downloads below ``root``, made when first written to; processes may share it."""
 
-    def __init__(self, root: Path, transports: Transports | None = None) -> None:
+    def __init__(self, root: Path, transports: Fetcher | None = None) -> None:
         self.root = root
         self._transports = transports if transports is not None else Transports({})
 
@@ -119,38 +127,39 @@ class Downloads:
             FetchError: names every file that could not be had, and why. All others are in the cache then.
         """
         files = {item.digest: item for item in wanted}
-        self._sweep({digest.hex for digest in files})
+        self.sweep(files)
         progress = Counter(sink, what, sum(item.size for item in files.values()))
         stop = threading.Event()
         failures: list[tuple[Wanted, FetchError]] = []
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
-            tasks = {pool.submit(self._have, item, progress, stop, offline=offline): item for item in files.values()}
+            tasks = {pool.submit(self.have, item, progress, stop, offline=offline): item for item in files.values()}
             try:
                 for task in as_completed(tasks):
                     try:
                         task.result()
                     except FetchError as error:
                         failures.append((tasks[task], error))
-                    except OSError as error:
-                        raise StoreError(
-                            f"downloads cannot be kept in {self.root}",
-                            why=str(error),
-                            hint=_OTHER_FOLDER,
-                        ) from error
             finally:  # nothing is left of them unless something else ended the loop
                 stop.set()  # downloads under way notice it at their next bytes
                 pool.shutdown(wait=False, cancel_futures=True)
         if failures:
             raise _failure(failures, len(files), what, offline=offline)
 
-    def _have(self, item: Wanted, progress: Counter, stop: threading.Event, *, offline: bool) -> None:
-        """Have one file; FetchError with the reason of the last address tried."""
+    def have(self, item: Wanted, progress: Counter, stop: threading.Event, *, offline: bool = False) -> None:
+        """Have one file in the cache, verified; told to ``stop``, it ends with Interrupted.
+
+        Raises:
+            FetchError: with the reason of the last address tried.
+            StoreError: it cannot be kept.
+        """
         damaged = self.has(item.digest)
         if self._intact(item.digest, item.size):
             progress.add(item.size)
             return
         try:
             self._obtain(item, progress, stop, offline=offline)
+        except OSError as error:
+            raise StoreError(f"downloads cannot be kept in {self.root}", why=str(error), hint=_OTHER_FOLDER) from error
         except FetchError as error:
             if damaged:
                 error.why = f"the copy in the cache was damaged and is removed; {error.why or error.message}"
@@ -247,9 +256,9 @@ class Downloads:
         part.kept = True
         fsync_folder(target.parent)
 
-    def _sweep(self, keep: Iterable[str]) -> None:
+    def sweep(self, keep: Iterable[Digest] = ()) -> None:
         """Remove parts that dead processes left, those aside that are wanted now."""
-        kept = {f"{hexadecimal}.part" for hexadecimal in keep}
+        kept = {f"{digest.hex}.part" for digest in keep}
         for path in sorted((self.root / "tmp").glob("*.part")):
             if path.name in kept:
                 continue

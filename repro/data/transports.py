@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from repro.data.addresses import proxy_for, redacted, user
@@ -19,7 +19,7 @@ from repro.data.answers import PIECE, Broken, NotThereError, UnreachableError, b
 from repro.errors import FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import urllib3
     from urllib3.response import BaseHTTPResponse
@@ -119,32 +119,10 @@ class Transports:
 
     def _attempt(self, url: str, out: Target, size: int | None, most: int | None) -> str | None:
         """Ask once, from the byte at which ``out`` ends; return Last-Modified."""
-        start = out.tell()
-        if size is not None and start >= size:
-            out.restart()
-            start = 0
-        response = self._open(url, start)
         try:
-            if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                out.restart()
-                raise Broken("the server cannot continue where the connection broke", pause=0.0)
-            resumed = response.status == HTTPStatus.PARTIAL_CONTENT
-            # A server may ignore Range and send all of it (RFC 9110, 14.2), or send another range.
-            if start and not (resumed and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")):
-                out.restart()
-                if resumed:
-                    raise Broken("the server sent another part of the file than asked for", pause=0.0)
-            for piece in body(response, url):
-                if most is not None and out.tell() + len(piece) > most:
-                    raise FetchError(f"cannot fetch {redacted(url)}", why=f"more than the {most} bytes expected came")
-                out.write(piece)
-        finally:
-            # What was not read cannot be skipped cheaply: such a connection is closed, a finished one kept.
-            response.release_conn() if response.closed else response.close()
-        if size is not None and out.tell() < size:
-            out_size = out.tell()
-            raise Broken(f"truncated: {out_size} of {size} bytes came")
-        return response.headers.get("Last-Modified")
+            return receive(url, out, lambda start: self._open(url, start), size, most)
+        except OverflowError as error:
+            raise FetchError(f"cannot fetch {redacted(url)}", why=str(error)) from error
 
     def _open(self, url: str, start: int) -> BaseHTTPResponse:
         """Return the answer whose body is to be read; its status is 200, 206 or 416."""
@@ -185,8 +163,6 @@ class Transports:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """Return the connection pool for ``url``: a proxy's, or the one for direct connections."""
-        import urllib3  # noqa: PLC0415
-
         proxy = proxy_for(url, self._environ)
         with self._lock:
             pool = self._pools.get(proxy)
@@ -194,20 +170,70 @@ class Transports:
                 bundle = self._environ.get("SSL_CERT_FILE") or self._environ.get("REQUESTS_CA_BUNDLE") or None
                 if bundle is not None and not os.path.isfile(bundle):
                     raise FetchError(f"the CA bundle {bundle} is not there", hint="correct or unset SSL_CERT_FILE")
-                try:
-                    if proxy:
-                        headers = urllib3.util.make_headers(proxy_basic_auth=user(proxy))
-                        pool = urllib3.ProxyManager(redacted(proxy), maxsize=16, proxy_headers=headers, ca_certs=bundle)
-                    else:
-                        pool = urllib3.PoolManager(maxsize=16, ca_certs=bundle)
-                except urllib3.exceptions.HTTPError as error:
-                    raise FetchError(
-                        f"the proxy {redacted(proxy)} cannot be used",
-                        why=str(error),
-                        hint="http:// and https:// proxies work",
-                    ) from error
+                pool = make_pool(proxy, ca_certs=bundle)
                 self._pools[proxy] = pool
             return pool
+
+
+def make_pool(proxy: str, **settings: Any) -> urllib3.PoolManager:
+    """Return a pool of connections through ``proxy``, or of direct ones where it is empty.
+
+    FetchError where the proxy's address cannot be used. ``settings`` are urllib3's, for the connections' TLS.
+    """
+    import urllib3  # noqa: PLC0415
+
+    if not proxy:
+        return urllib3.PoolManager(maxsize=16, **settings)
+    try:
+        headers = urllib3.util.make_headers(proxy_basic_auth=user(proxy))
+        return urllib3.ProxyManager(redacted(proxy), maxsize=16, proxy_headers=headers, **settings)
+    except urllib3.exceptions.HTTPError as error:
+        raise FetchError(
+            f"the proxy {redacted(proxy)} cannot be used", why=str(error), hint="http:// and https:// proxies work"
+        ) from error
+
+
+def receive(
+    url: str, out: Target, ask: Callable[[int], BaseHTTPResponse], size: int | None, most: int | None
+) -> str | None:
+    """Write the rest of what ``ask`` gets to ``out``, once; return the server's Last-Modified.
+
+    Args:
+        url: where the bytes are from, for messages.
+        out: what it holds is continued where the server can, else forgotten.
+        ask: returns the answer to a request for the bytes from an offset; its status is 200, 206 or 416.
+        size: how many bytes there must be.
+        most: how many bytes there may be.
+
+    Raises:
+        Broken: not all came; ``out`` has what did.
+        OverflowError: more came.
+    """
+    start = out.tell()
+    if size is not None and start >= size:
+        out.restart()
+        start = 0
+    response = ask(start)
+    try:
+        if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            out.restart()
+            raise Broken("the server cannot continue where the connection broke", pause=0.0)
+        resumed = response.status == HTTPStatus.PARTIAL_CONTENT
+        # A server may ignore Range and send all of it (RFC 9110, 14.2), or send another range.
+        if start and not (resumed and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")):
+            out.restart()
+            if resumed:
+                raise Broken("the server sent another part of the file than asked for", pause=0.0)
+        for piece in body(response, url):
+            if most is not None and out.tell() + len(piece) > most:
+                raise OverflowError(f"more than the {most} bytes expected came")
+            out.write(piece)
+    finally:
+        # What was not read cannot be skipped cheaply: such a connection is closed, a finished one kept.
+        response.release_conn() if response.closed else response.close()
+    if size is not None and out.tell() < size:
+        raise Broken(f"truncated: {out.tell()} of {size} bytes came")
+    return response.headers.get("Last-Modified")
 
 
 def _copy(url: str, out: Target, size: int | None, most: int | None) -> None:

@@ -15,7 +15,7 @@ from repro.environment.model import Lock
 from repro.errors import Location, LockError
 from repro.events import as_json
 from repro.files import write_atomic
-from repro.workflow.model import ArchiveBase, DockerfileEnvironment, TemplateEnvironment
+from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageEnvironment, TemplateEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +41,8 @@ def origin(env: Environment, files: Mapping[str, Digest] | None = None) -> Diges
             declared = {"base": base, "apt": sorted(set(env.apt)), "files": digests}
         case DockerfileEnvironment():
             declared = {"target": env.target, "args": dict(env.args), "files": digests}
+        case ImageEnvironment():
+            declared = {"image": env.reference}
     return record_digest("environment-origin/1", declared)
 
 

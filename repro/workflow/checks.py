@@ -7,7 +7,7 @@ import glob
 import posixpath
 from typing import TYPE_CHECKING
 
-from repro.workflow.model import DockerfileEnvironment
+from repro.workflow.model import DockerfileEnvironment, TemplateEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +59,11 @@ def environment_problems(workflow: Workflow, project: ProjectFiles) -> Iterator[
             if environment.context != "." and not project.is_folder(environment.context):
                 message = f"{environment.context} is not a folder of the project"
                 yield f"environments.{name}.context", environment.where, message, "name the folder that COPY takes from"
-        elif _is_path(environment.template) and not project.exists(environment.template):
+        elif (
+            isinstance(environment, TemplateEnvironment)
+            and _is_path(environment.template)
+            and not project.exists(environment.template)
+        ):
             message, hint = missing_problem(project, (environment.template,), from_steps=False)
             yield f"environments.{name}.template", environment.where, message, hint
 

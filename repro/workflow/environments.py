@@ -9,7 +9,13 @@ from repro.errors import ReproError
 from repro.names import Reference
 from repro.workflow import fields
 from repro.workflow.commands import read_line
-from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageBase, TemplateEnvironment
+from repro.workflow.model import (
+    ArchiveBase,
+    DockerfileEnvironment,
+    ImageBase,
+    ImageEnvironment,
+    TemplateEnvironment,
+)
 from repro.workflow.paths import mistake, normal
 from repro.workflow.source import Entry, MapNode, Node, Scalar
 
@@ -19,10 +25,10 @@ if TYPE_CHECKING:
 
 _TEMPLATED = ("base", "apt", "env", "run", "template")
 _OWN = ("dockerfile", "context", "target", "args")
+_WHOLE = "image"
 _LATER = {
     "pip": "install the Debian package of it with `apt: [python3-...]`, or build it in a Dockerfile of your own",
     "conda": "install the Debian package of it with `apt:`, or build it in a Dockerfile of your own",
-    "image": "write `base: <image>`, or a Dockerfile with `FROM <image>`",
     "files": "use a Dockerfile of your own with COPY",
     "platform": "remove it: images are for this machine's platform",
 }
@@ -41,21 +47,28 @@ def read_environment(name: str, node: Node, problems: Problems) -> Environment |
     entries = fields.entries(node, path, problems, "an environment as a mapping")
     if entries is None:
         return None
-    found = fields.keys(entries, path, problems, (*_TEMPLATED, *_OWN), _LATER)
+    found = fields.keys(entries, path, problems, (*_TEMPLATED, *_OWN, _WHOLE), _LATER)
+    if _WHOLE in found:
+        others = (*_TEMPLATED, *_OWN)
+        _refuse_mix(entries, path, problems, _WHOLE, others, "to add to an image, make it the `base`")
+        reference = _reference(found[_WHOLE], f"{path}.{_WHOLE}", problems)
+        return None if reference is None else ImageEnvironment(name, node.where, reference)
     if "dockerfile" in found:
-        _refuse_mix(entries, path, problems)
+        _refuse_mix(entries, path, problems, "dockerfile", _TEMPLATED, "put it into the Dockerfile")
         return _own(name, node, found, problems)
     for key in _OWN[1:]:
         if key in found:
             problems.add(found[key].where, f"{path}.{key}", f"{key!r} goes with a `dockerfile`, and there is none")
-    return _templated(name, node, entries, found, problems)
+    return _templated(name, node, found, problems)
 
 
-def _refuse_mix(entries: tuple[Entry, ...], path: str, problems: Problems) -> None:
+def _refuse_mix(
+    entries: tuple[Entry, ...], path: str, problems: Problems, beside: str, keys: tuple[str, ...], hint: str
+) -> None:
     for entry in entries:
-        if entry.key.text in _TEMPLATED:
-            message = f"{entry.key.text!r} cannot stand beside `dockerfile`"
-            problems.add(entry.key.where, f"{path}.{entry.key.text}", message, "put it into the Dockerfile")
+        if entry.key.text in keys:
+            message = f"{entry.key.text!r} cannot stand beside `{beside}`"
+            problems.add(entry.key.where, f"{path}.{entry.key.text}", message, hint)
 
 
 def _own(name: str, node: Node, found: dict[str, Node], problems: Problems) -> DockerfileEnvironment | None:
@@ -73,16 +86,14 @@ def _own(name: str, node: Node, found: dict[str, Node], problems: Problems) -> D
     return DockerfileEnvironment(name, node.where, dockerfile.rstrip("/"), context.rstrip("/"), target, args)
 
 
-def _templated(
-    name: str, node: Node, entries: tuple[Entry, ...], found: dict[str, Node], problems: Problems
-) -> TemplateEnvironment | None:
+def _templated(name: str, node: Node, found: dict[str, Node], problems: Problems) -> TemplateEnvironment | None:
     path = f"environments.{name}"
     base: ArchiveBase | ImageBase | None = None
     if "base" in found:
         base = _base(found["base"], f"{path}.base", problems)
-    elif not any(entry.key.text == "image" for entry in entries):
-        hint = "write `base: {archive: debian, suite: bookworm}`, `base: <image>`, or `dockerfile: <path>`"
-        problems.add(node.where, path, "the environment has neither `base` nor `dockerfile`", hint)
+    else:
+        hint = "write `base: {archive: debian, suite: bookworm}`, `base: NAME`, `image: NAME` or `dockerfile: PATH`"
+        problems.add(node.where, path, "the environment has neither `base` nor `image` nor `dockerfile`", hint)
     apt = _packages(found["apt"], f"{path}.apt", problems) if "apt" in found else ()
     env = fields.text_map(found["env"], f"{path}.env", problems, variable_mistake) if "env" in found else {}
     run = _run(found["run"], f"{path}.run", problems) if "run" in found else ()
@@ -95,7 +106,12 @@ def _templated(
 def _base(node: Node, path: str, problems: Problems) -> ArchiveBase | ImageBase | None:
     if isinstance(node, MapNode):
         return _archive(node, path, problems)
-    reference = fields.text(node, path, problems, "an image's name, or {archive: debian, suite: bookworm},")
+    reference = _reference(node, path, problems, "an image's name, or {archive: debian, suite: bookworm},")
+    return None if reference is None else ImageBase(reference)
+
+
+def _reference(node: Node, path: str, problems: Problems, what: str = "an image's name") -> str | None:
+    reference = fields.text(node, path, problems, what)
     if reference is None:
         return None
     if reference.startswith("archive:"):
@@ -108,7 +124,7 @@ def _base(node: Node, path: str, problems: Problems) -> ArchiveBase | ImageBase 
     except ReproError as error:
         problems.add(node.where, path, error.message, error.hint or "")
         return None
-    return ImageBase(reference)
+    return reference
 
 
 def _archive(node: MapNode, path: str, problems: Problems) -> ArchiveBase | None:

@@ -64,7 +64,16 @@ class DockerfileEnvironment:
     args: Mapping[str, str] = field(default_factory=dict)
 
 
-Environment: TypeAlias = TemplateEnvironment | DockerfileEnvironment
+@dataclass(frozen=True, slots=True)
+class ImageEnvironment:
+    """An environment that is an image as somebody made it: by a registry's name, or one in the store."""
+
+    name: str
+    where: Location
+    reference: str
+
+
+Environment: TypeAlias = TemplateEnvironment | DockerfileEnvironment | ImageEnvironment
 
 
 @dataclass(frozen=True, slots=True)
