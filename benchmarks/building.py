@@ -80,7 +80,7 @@ def samtools(bench: Bench) -> None:
     folder = bench.folder / "source"
     tarball = Path(quiet(os.fspath(EXAMPLE / "source.sh"), os.fspath(folder)).split()[-1])
     version = tarball.name.removeprefix("samtools-").removesuffix(".tar.bz2")
-    with _served(folder) as address:
+    with served(folder) as address:
         for file, name in (("Dockerfile", "naive"), ("Dockerfile.multi", "multi-stage")):
             _samtools(bench, file, name, {"VERSION": version, "SOURCE": address})
 
@@ -228,7 +228,7 @@ _TREES: dict[str, Callable[[Path], None]] = {"1 GiB": _big, "50,000 files": _man
 
 
 @contextlib.contextmanager
-def _served(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Iterator[str]:
     """Serve ``folder`` on loopback while the block runs; give the address."""
 
     class Quiet(SimpleHTTPRequestHandler):

@@ -8,10 +8,11 @@
     benchmarks/run.py build     builds against docker (BuildKit), buildah and podman: the samtools example, small
                                 steps, big copies, commits. A part alone: build.samtools, build.steps, build.copies,
                                 build.commits. As root; about a quarter of an hour in all
+    benchmarks/run.py transfer  push and pull of the naive samtools image against podman and skopeo. As root
 
 Without a name: all of them. A peer that is not installed is left out and named (on Debian: docker.io, buildah, podman,
-runc, crun, mmdebstrap); its daemon is one of our own, started and stopped here. Each figure is a median; the two sides
-of a pair take turns. The budgets are ratios; leave the machine alone meanwhile.
+runc, crun, mmdebstrap, skopeo, docker-registry); its daemon is one of our own, started and stopped here. Each figure is
+a median; the sides of a comparison take turns. The budgets are ratios; leave the machine alone meanwhile.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # the project, not this folder
 
-from benchmarks import building, starting  # noqa: E402 - found there
+from benchmarks import building, starting, transferring  # noqa: E402 - found there
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
         "start": starting.start,
         "base": starting.base,
         "build": building.build,
+        "transfer": transferring.transfer,
     }
     known = whole | {f"build.{part}": partial(building.build, (part,)) for part in building.PARTS}
     for name in sys.argv[1:] or whole:
