@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from repro.errors import DataError, StoreError
 from repro.oci import inode, tar
+from repro.oci.ahead import Ahead
 from repro.oci.compression import decompressed
 from repro.oci.limits import DEFAULT_LIMITS, Limits, raised
 from repro.oci.model import LayerInfo
@@ -55,12 +56,13 @@ def apply_tar(stream: BinaryIO, folder: Path, *, form: str, limits: Limits = DEF
         StoreError: the file system refused, or has no room for it: seen before a file is begun, so that no layer of a
             stranger fills a disk that others use.
     """
-    reader = TarReader(decompressed(stream, limits.swelling), most=limits.size)
-    with _Unpacking(folder, reader, form, limits) as unpacking:
-        for entry in reader.entries():
-            unpacking.add(entry)
-        unpacking.finish()
-        return LayerInfo(diff_id=reader.digest(), size=reader.size, content=unpacking.content)
+    with Ahead(decompressed(stream, limits.swelling)) as source:
+        reader = TarReader(source, most=limits.size)
+        with _Unpacking(folder, reader, form, limits) as unpacking:
+            for entry in reader.entries():
+                unpacking.add(entry)
+            unpacking.finish()
+        return LayerInfo(diff_id=source.digest(), size=reader.size, content=unpacking.content)
 
 
 class _Unpacking:

@@ -117,9 +117,9 @@ def keep_layer(store: Store, blob: Path, descriptor: Descriptor, diff_id: Digest
     if store.has_layer(diff_id):
         with open(blob, "rb", buffering=0) as file:
             check_digest(decompressed(file, store.limits.swelling), diff_id)
+        note_blob(store, diff_id, descriptor)
     else:
-        store.add_layer(blob, diff_id=diff_id)
-    note_blob(store, diff_id, descriptor)
+        store.add_layer(blob, diff_id=diff_id, seen=lambda: note_blob(store, diff_id, descriptor))
 
 
 def check_digest(tar: Source, diff_id: Digest) -> None:

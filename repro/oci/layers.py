@@ -136,7 +136,7 @@ class Layers:
             writer.write_tree(folder)
             return LayerInfo(tar.keep(), writer.size, writer.content)
 
-    def add(self, blob: Path, diff_id: Digest | None) -> LayerInfo:
+    def add(self, blob: Path, diff_id: Digest | None, seen: Callable[[], None] | None = None) -> LayerInfo:
         """Unpack and keep a layer's tar (`repro.oci.store.Store.add_layer`)."""
         with self._room.folder() as work:
             folder = work / "layer"
@@ -145,10 +145,12 @@ class Layers:
                 info = apply_tar(stream, folder, form=self.form, limits=self._limits)
             if diff_id is not None and info.diff_id != diff_id:
                 raise DataError(f"the bytes of layer {diff_id} are not its own", why=f"they are {info.diff_id}")
+            if seen is not None:
+                seen()
             tree = measure(folder, form=self.form).diff_id
             # Another writer's tar, which ours would not come out as; or one that other machines have no blob of.
-            needed = tree != info.diff_id or (self._keep_tars and blob.parent != self._blobs.blobs_folder)
-            if needed and not self._blobs.has_blob(info.diff_id):
+            needed = tree != info.diff_id or self._keep_tars
+            if needed and blob.parent != self._blobs.blobs_folder and not self._blobs.has_blob(info.diff_id):
                 with open(blob, "rb", buffering=0) as stream:
                     self._blobs.add_blob(decompressed(stream, self._limits.swelling), digest=info.diff_id)
             self._keep(folder, info, tree)
@@ -158,9 +160,12 @@ class Layers:
         """Write the layer's uncompressed tar to ``out``; CorruptError if its sha256 is not the diffID."""
         hasher = hashlib.sha256()
         both = _Tee(out, hasher.update)
-        if self._blobs.has_blob(diff_id):
-            with open(self._blobs.blob_path(diff_id), "rb", buffering=0) as stream:
-                while data := stream.read(CHUNK):
+        blob = self._blobs.blob_path(diff_id)
+        packed = blob if blob.exists() else self._packed(diff_id)
+        if packed is not None and self._facts(diff_id)[1] != diff_id:
+            with open(packed, "rb", buffering=0) as stream:
+                tar = decompressed(stream, self._limits.swelling)
+                while data := tar.read(CHUNK):
                     both.write(memoryview(data))
         else:
             write_tar(self.path(diff_id), both, form=self.form)
@@ -171,8 +176,12 @@ class Layers:
         """Whether the folder, and the tar where that is needed, still are what was put in. Reads all of it."""
         if not self.folder_whole(diff_id):
             return False
+        if self._facts(diff_id)[1] == diff_id:
+            return True
         kept = self._blobs.blob_path(diff_id)
-        return self._facts(diff_id)[1] == diff_id or (kept.exists() and Digest.of_file(kept) == diff_id)
+        if kept.exists():
+            return Digest.of_file(kept) == diff_id
+        return self._packed(diff_id) is not None  # compressed, and checked as a blob
 
     def folder_whole(self, diff_id: Digest) -> bool:
         """Whether the folder still is what was put in; reads all of it."""

@@ -44,7 +44,7 @@ from repro.oci.refs import file_name, find_image, full_name
 from repro.oci.workspace import Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from repro.digest import Json
@@ -249,9 +249,14 @@ class Store(Blobs, Names):
             self._note_sizes(info)
         return info
 
-    def add_layer(self, blob: Path, *, diff_id: Digest | None = None) -> LayerInfo:
-        """Unpack and keep a layer's tar, plain or compressed; DataError if it is hostile or not ``diff_id``."""
-        info = self._layers.add(blob, diff_id)
+    def add_layer(
+        self, blob: Path, *, diff_id: Digest | None = None, seen: Callable[[], None] | None = None
+    ) -> LayerInfo:
+        """Unpack and keep a layer's tar, plain or compressed; DataError if it is hostile or not ``diff_id``.
+
+        ``seen`` is called when that is known, before the layer counts.
+        """
+        info = self._layers.add(blob, diff_id, seen)
         self._note_sizes(info)
         return info
 

@@ -1,4 +1,4 @@
-"""Reads a layer's tar from outside: entries one by one, everything checked, everything hashed.
+"""Reads a layer's tar from outside: entries one by one, everything checked.
 
 Understood are ustar and pax (IEEE Std 1003.1), and GNU's long names and binary numbers, as Docker, BuildKit,
 umoci, GNU tar and Python write them. Refused, naming the entry: broken checksums, numbers and records,
@@ -10,13 +10,11 @@ change").
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import field
 from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
-from repro.digest import Digest
 from repro.errors import DataError
 from repro.oci import inode, tar
 from repro.oci.limits import DEFAULT_LIMITS, raised
@@ -87,7 +85,6 @@ class TarReader:
         self._source = source
         self._padded = padded
         self._most = most
-        self._hash = hashlib.sha256()
         self._buffer = memoryview(b"")
         self._entry: TarEntry | None = None  # the one at hand
         self._left = 0  # bytes of its data not taken yet
@@ -116,10 +113,6 @@ class TarReader:
             self._left -= len(piece)
             while piece:
                 piece = piece[write(piece) :]
-
-    def digest(self) -> Digest:
-        """Return the sha256 of the whole stream, once all entries are read: the diffID."""
-        return Digest(self._hash.hexdigest())
 
     def _next(self, last: str) -> TarEntry | None:
         """Return the next entry with its extended headers applied; None at the mark of the end."""
@@ -220,10 +213,9 @@ class TarReader:
         return piece
 
     def _fill(self) -> bool:
-        """Have bytes at hand, if there are any left; hash what comes in."""
+        """Have bytes at hand, if there are any left."""
         if not self._buffer:
             data = self._source.read(_BUFFER)
-            self._hash.update(data)
             self.size += len(data)
             if self.size > self._most + _BUFFER:  # what is read ahead of an entry is no more than this
                 raise self._too_large()
