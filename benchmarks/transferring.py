@@ -130,12 +130,14 @@ class Bench:
         shutil.rmtree(fresh.split(":")[1])
 
 
-_BUDGETS = {  # design: of podman where layers are compressed or unpacked, of skopeo where blobs only move
+# Design: of podman where layers are compressed or unpacked, of skopeo where blobs only move. Skopeo unpacks nothing, so
+# that our pull has no peer there; what costs nothing is the start of a process, and has no budget.
+_BUDGETS: dict[str, dict[str, float]] = {
     "first push": {"podman": 0.5},
     "pull": {"podman": 0.5},
     "push, compressed": {"skopeo": 1.2},
-    "push again": {"skopeo": 1.2},
-    "pull again": {"skopeo": 1.2},
+    "push again": {},
+    "pull again": {},
 }
 
 

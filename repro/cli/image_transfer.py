@@ -65,5 +65,5 @@ def run(options: argparse.Namespace) -> int:
         print_json(done)
     else:
         for one in done:
-            print(f"{one.name}@{one.digest}")
+            print(f"{one.name.partition('@')[0]}@{one.digest}")
     return 0
