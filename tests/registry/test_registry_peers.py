@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -72,7 +74,7 @@ def _pushed_by_docker(folder, layout, name):
 
 def _pushed_by(program):
     def push(folder, layout, name):
-        buildah = Buildah(folder / program)
+        buildah = Buildah(_short() / program)
         place = [
             "--root",
             f"{buildah.folder}/root",
@@ -89,8 +91,14 @@ def _pushed_by(program):
             call([program, *place, "push", "--tls-verify=false", name], env=env)
         finally:
             buildah.stop()
+            buildah.folder.parent.rmdir()
 
     return push
+
+
+def _short():
+    """Return a new folder; podman refuses a path of its own that is longer than 50 characters."""
+    return Path(tempfile.mkdtemp(prefix="peers-", dir="/var/tmp"))
 
 
 PEERS = {"docker": _pushed_by_docker, "podman": _pushed_by("podman"), "buildah": _pushed_by("buildah")}
@@ -104,18 +112,18 @@ def judges():
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_what_they_push_runs_here(plain, desk, layout, tmp_path, peer):
-    """Pulled by its tag, built upon, and gone from here again under its own digest."""
-    name = f"{plain.host}/peers/{peer}:1"
+    """Pulled by its tag into an empty store, built upon, and gone from there again under its own digest."""
+    name, new = f"{plain.host}/peers/{peer}:1", tmp_path / "new"
     PEERS[peer](tmp_path, layout, name)
-    [known] = json.loads(desk("image", "pull", "--json", name))
+    [known] = json.loads(desk("image", "pull", "--json", name, store_root=new))
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours/Dockerfile").write_text(
         f'FROM {name}\nRUN test "$(cat /said)" = "made by {peer}" && test /said -ef /again && echo ok > /open/here\n'
     )
-    desk("image", "build", "-q", tmp_path / "ours")
+    desk("image", "build", "-q", tmp_path / "ours", store_root=new)
     other = f"{plain.host}/peers/{peer}-again:1"
-    desk("image", "tag", name, other)
-    assert desk("image", "push", "-q", other) == f"{other}@{known['digest']}\n"
+    desk("image", "tag", name, other, store_root=new)
+    assert desk("image", "push", "-q", other, store_root=new) == f"{other}@{known['digest']}\n"
 
 
 def test_what_we_push_runs_in_podman(plain, desk, tmp_path):
@@ -124,7 +132,8 @@ def test_what_we_push_runs_in_podman(plain, desk, tmp_path):
     (tmp_path / "Dockerfile").write_text("FROM base\nRUN echo ours > /said && ln /said /again && chmod 4755 /said\n")
     desk("image", "build", "-q", "-t", name, tmp_path)
     desk("image", "push", "-q", name)
-    place = ["--root", f"{tmp_path}/root", "--runroot", f"{tmp_path}/run", "--storage-driver", "overlay"]
+    folder = _short()
+    place = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "overlay"]
     try:
         call(["podman", *place, "pull", "-q", "--tls-verify=false", name])
         mounted = call(["podman", *place, "image", "mount", name]).stdout.strip()
@@ -134,8 +143,8 @@ def test_what_we_push_runs_in_podman(plain, desk, tmp_path):
         assert done.stdout == "ours\n"
     finally:
         call(["podman", *place, "image", "unmount", "--all"], fails=True)
-        call(["umount", f"{tmp_path}/root/overlay"], fails=True)
-        shutil.rmtree(tmp_path / "root", ignore_errors=True)
+        call(["umount", f"{folder}/root/overlay"], fails=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_round_trip_keeps_the_bits(plain, desk, tmp_path):
