@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from repro.dataclass import dataclass
 from repro.errors import DataError
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+
+
+class Source(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes; none at the end."""
+
 
 CHUNK = 1 << 20  # bytes read at a time when streaming
 _SMALL, _LARGE = 1 << 16, 1 << 18  # bytes of a file asked for at first, and once it turns out to be large
@@ -57,7 +65,7 @@ class Digest:
         return cls(hashlib.sha256(data).hexdigest())
 
     @classmethod
-    def of_stream(cls, stream: BinaryIO) -> Self:
+    def of_stream(cls, stream: Source) -> Self:
         """Return the digest of what is left in ``stream``, read to its end."""
         state = hashlib.sha256()
         while data := stream.read(CHUNK):

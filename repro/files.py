@@ -33,7 +33,8 @@ def open_atomic(path: Path, *, mode: int = 0o666, durable: bool = True) -> Itera
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:200]}.", suffix=".tmp", dir=path.parent)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(_unlink, temporary)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -41,12 +42,14 @@ def open_atomic(path: Path, *, mode: int = 0o666, durable: bool = True) -> Itera
             if durable:
                 os.fsync(file.fileno())
         os.rename(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+        undo.pop_all()
     if durable:
         fsync_folder(path.parent)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def fsync_folder(folder: Path) -> None:
@@ -86,19 +89,19 @@ class Lock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(descriptor, how if wait else how | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 4096).decode(errors="replace").strip()
-            os.close(descriptor)
-            why = f"held by {holder or 'another process'}"
-            raise BusyError(f"{self.path} is locked", why=why, hint="wait until that has ended, or stop it") from error
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if self.owner and not shared:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, self.owner.encode() + b"\n", 0)
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, how if wait else how | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(descriptor, 4096).decode(errors="replace").strip()
+                why = f"held by {holder or 'another process'}"
+                hint = "wait until that has ended, or stop it"
+                raise BusyError(f"{self.path} is locked", why=why, hint=hint) from error
+            if self.owner and not shared:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, self.owner.encode() + b"\n", 0)
+            undo.pop_all()
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -83,7 +83,7 @@ def pinned_image(engine: Engine, name: str, where: Location, *, newer: bool = Fa
 
     reference = parsed(name, where)
     store = engine.store
-    repository = f"{reference.domain}/{reference.path}"
+    repository = reference.repository
     known = store.refs().get(str(reference))
     sent = known is not None and repository in manifests_of(store, known)
     image_id = found_image(engine, name, where, newer=newer and (sent or known is None))

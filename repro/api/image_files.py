@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repro.api.host import Host
+    from repro.digest import Source
     from repro.events import Sink
-    from repro.oci.compression import Source
     from repro.oci.incoming import Incoming
     from repro.oci.members import Members
     from repro.oci.store import Store

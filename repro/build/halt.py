@@ -51,15 +51,18 @@ class Halt:
         """
         with self._lock:
             self._running.add(running)
+        ended = False
         try:
             if self._said.is_set():  # `stop` may have come before it was on the list
                 running.kill(SIGKILL)
             yield
-        except BaseException:
-            running.kill(SIGKILL)
-            running.wait()
-            raise
+            ended = True
         finally:
-            with self._lock:
-                self._running.discard(running)
+            try:
+                if not ended:
+                    running.kill(SIGKILL)
+                    running.wait()
+            finally:
+                with self._lock:
+                    self._running.discard(running)
         self.check()

@@ -10,7 +10,7 @@ from repro.oci import compression
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from repro.oci.compression import Source
+    from repro.digest import Source
 
 _GZIP: Final = b"\x1f\x8b\x08"
 _BZIP2: Final = b"BZh"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
 from repro.execution.undeclared import Undeclared, find_undeclared
+from repro.execution.world import WORK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,7 +135,7 @@ def _declare(job: Job, wanted: Undeclared) -> str:
 
 def _is_input(job: Job, path: str) -> bool:
     inputs = {name.rstrip("/") for bound in job.inputs.values() for name in bound.paths} | set(job.code)
-    return path.removeprefix("/work/").rstrip("/") in inputs
+    return path.removeprefix(f"{WORK}/").rstrip("/") in inputs
 
 
 def _hint(job: Job, exit_status: int, tail: str) -> str:

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
+from repro.execution.world import WORK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -154,7 +155,8 @@ class _Search:
                     continue
 
     def _as_path(self, token: str) -> str | None:
-        path = os.path.normpath(token.removeprefix("/work/").rstrip(".") if token.startswith("/work/") else token)
+        inside = f"{WORK}/"
+        path = os.path.normpath(token.removeprefix(inside).rstrip(".") if token.startswith(inside) else token)
         if path.startswith(("/", "..", "-")) or path == "." or path.split("/")[0] in _PRIVATE:
             return None
         return path

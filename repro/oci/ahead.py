@@ -17,7 +17,7 @@ from repro.digest import Digest
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from repro.oci.compression import Source
+    from repro.digest import Source
 
 _PIECES = 16  # that wait to be used
 _BUFFER = 1 << 20  # bytes of a piece at most

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from repro.oci.compression import Source
+    from repro.digest import Source
     from repro.oci.workspace import Workspaces
 
 

@@ -16,6 +16,7 @@ from repro.oci.limits import DEFAULT_LIMITS, raised
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from repro.digest import Source
     from repro.oci.limits import Swelling
 
 _BUFFER: Final = 1 << 20
@@ -23,13 +24,6 @@ _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _GUNZIP: Final = 31  # zlib's window bits for a gzip member, its header and checksum included
 _RAISED: Final = raised("ratio")
-
-
-class Source(Protocol):
-    """What bytes are read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes; none at the end."""
 
 
 def decompressed(stream: Source, limit: Swelling = DEFAULT_LIMITS.swelling, hint: str = _RAISED) -> Source:

@@ -7,7 +7,6 @@ all of that went well. What went well before something did not stays as a layer 
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from repro.dataclass import dataclass
@@ -20,8 +19,8 @@ from repro.oci.model import Descriptor, MediaTypes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from repro.digest import Source
     from repro.names import Reference
-    from repro.oci.compression import Source
     from repro.oci.members import Members
     from repro.oci.store import Store
 
@@ -104,14 +103,7 @@ def _take_layer(layer: PackedLayer, members: Members, store: Store) -> None:
 
 def _digest(name: str, members: Members) -> Digest:
     with members.open(name) as file:
-        return _hashed(file)
-
-
-def _hashed(stream: Source) -> Digest:
-    hasher = hashlib.sha256()
-    while data := stream.read(CHUNK):
-        hasher.update(data)
-    return Digest(hasher.hexdigest())
+        return Digest.of_stream(file)
 
 
 def _take_plain(layer: PackedLayer, members: Members, store: Store) -> None:

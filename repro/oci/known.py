@@ -7,11 +7,10 @@ blobs that a registry has already, and an image leaves with the manifest that it
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from repro.digest import CHUNK, Digest
+from repro.digest import Digest
 from repro.errors import DataError
 from repro.files import fsync_folder
 from repro.oci.compression import decompressed
@@ -21,7 +20,7 @@ from repro.oci.model import Descriptor, ImageConfig, Manifest, MediaTypes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from repro.oci.compression import Source
+    from repro.digest import Source
     from repro.oci.store import Store
 
 _BLOB = "layer-blob"  # kinds of facts: diffID -> descriptor of a blob
@@ -124,11 +123,9 @@ def keep_layer(store: Store, blob: Path, descriptor: Descriptor, diff_id: Digest
 
 def check_digest(tar: Source, diff_id: Digest) -> None:
     """Read a plain tar to its end; DataError unless it is that of the diffID."""
-    hasher = hashlib.sha256()
-    while data := tar.read(CHUNK):
-        hasher.update(data)
-    if hasher.hexdigest() != diff_id.hex:
-        raise DataError(f"the bytes of layer {diff_id} are not its own", why=f"their digest is {hasher.hexdigest()}")
+    found = Digest.of_stream(tar)
+    if found != diff_id:
+        raise DataError(f"the bytes of layer {diff_id} are not its own", why=f"their digest is {found.hex}")
 
 
 def note_place(store: Store, blob: Digest, repository: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from repro.oci.compression import Source
+    from repro.digest import Source
 
 _MOST_MEMBERS: Final = 100_000  # an image of 127 layers as `docker save` wrote it of old has 500
 _MOST_HOPS: Final = 8  # links that lead to links

@@ -22,7 +22,7 @@ from repro.oci.limits import DEFAULT_LIMITS, raised
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from repro.oci.compression import Source
+    from repro.digest import Source
 
 _BUFFER = 1 << 20
 _LONGEST_EXTENSION = 1 << 20  # bytes of an entry's extended headers and long names: what Go's reader takes of one

@@ -96,7 +96,7 @@ class _Pull:
         missing = {diff_id: blob for diff_id, blob in pairs.items() if not self._has(diff_id, blob)}
         self._layers(missing)
         image_id = store.put_image_bytes(config)
-        repository = f"{self._name.domain}/{self._name.path}"
+        repository = self._name.repository
         note_manifest(store, image_id, repository, manifest)
         for blob in (outer.config, *outer.layers):
             note_place(store, blob.digest, repository)

@@ -54,7 +54,7 @@ class _Push:
         self._path = name.path
         self._reference = name.tag or str(name.digest)
         self._domain = name.domain
-        self._repository = f"{name.domain}/{name.path}"
+        self._repository = name.repository
         self._store = store
         self._sink = sink
         self._compression = compression
