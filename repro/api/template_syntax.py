@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
+from repro.api.template_tokens import ESCAPES, Action, Token, escaped, pieces_of
 from repro.dataclass import dataclass
 from repro.errors import Location, UsageError
 
@@ -21,20 +22,6 @@ UNDERSTOOD: Final = (
     "{{ if .Field }}...{{ end }}, {{ with .Field }}...{{ end }}, {{ $name := .Field }}, pipes, and the functions "
 )
 _DEEPEST: Final = 50  # parentheses and blocks in each other
-_LONGEST: Final = 300  # words of an action
-_ACTION: Final = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.DOTALL)
-_COMMENT: Final = re.compile(r"\{\{(-\s)?(/\*.*?\*/)(\s-)?\}\}", re.DOTALL)
-_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
-_TOKEN: Final = re.compile(
-    r"""(?P<blank>\s+)
-      | (?P<field>\.[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<variable>\$[A-Za-z0-9_]*)
-      | (?P<number>[+-]?[0-9]+(?:\.[0-9]+)?)
-      | (?P<text>"(?:[^"\\\n]|\\.)*"|`[^`]*`)
-      | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<mark>:=|[.|(),=])""",
-    re.VERBOSE,
-)
 _KEYWORDS: Final = frozenset(("if", "else", "end", "range", "with"))
 _WORDS: Final[dict[str, Json]] = {"true": True, "false": False, "nil": None}
 
@@ -114,107 +101,28 @@ class Range:
 Node: TypeAlias = str | Output | Assign | Choice | Range
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-    at: Location
-
-
-@dataclass(frozen=True, slots=True)
-class _Action:
-    tokens: tuple[_Token, ...]
-    at: Location
-
-
 def parse_template(text: str, functions: frozenset[str], *, escapes: bool = False) -> tuple[Node, ...]:
     """Return the template's tree. UsageError, located, for what is not understood.
 
     ``functions`` are the names that may be called. ``escapes``: see `repro.api.templates.Template`.
     """
-    pieces = _pieces(text)
+    pieces = pieces_of(text)
     if escapes:
-        pieces = [re.sub(r"\\([tn])", _escaped, one) if isinstance(one, str) else one for one in pieces]
+        pieces = [re.sub(r"\\([tn])", escaped, one) if isinstance(one, str) else one for one in pieces]
     parser = _Parser(pieces, functions)
     nodes, ended_by = parser.block(top=True)
     assert ended_by == ""
     return nodes
 
 
-def _pieces(text: str) -> list[str | _Action]:
-    """Return plain texts and actions in turn; comments are gone and blanks are trimmed where the marks say so."""
-    pieces: list[str | _Action] = []
-    start, trim = 0, False
-    while True:
-        opening = text.find("{{", start)
-        plain = text[start:] if opening < 0 else text[start:opening]
-        if trim:
-            plain = plain.lstrip()
-        if opening < 0:
-            pieces.append(plain)
-            return pieces
-        match = _COMMENT.match(text, opening) or _match_action(text, opening)
-        if match is None:
-            raise UsageError("{{ without }}", where=_location(text, opening), hint="close it with }}")
-        pieces.append(plain.rstrip() if match[1] else plain)
-        if not match[2].startswith("/*"):
-            pieces.append(_Action(tuple(_tokens(text, match.start(2), match.end(2))), _location(text, opening)))
-        start, trim = match.end(), match[3] is not None
-
-
-def _match_action(text: str, start: int) -> re.Match[str] | None:
-    """Return the action that begins at ``start``; the ``}}`` in a text between quotes does not end it."""
-    match = _ACTION.match(text, start)
-    while match is not None and _open_quote(match[2]):
-        end = text.find("}}", match.end())
-        if end < 0:
-            return match
-        match = _ACTION.fullmatch(text, start, end + 2)
-    return match
-
-
-def _open_quote(inner: str) -> bool:
-    return re.fullmatch(r'(?:[^"`]|"(?:[^"\\\n]|\\.)*"|`[^`]*`)*', inner, re.DOTALL) is None
-
-
-def _tokens(text: str, start: int, end: int) -> list[_Token]:
-    found = []
-    while start < end:
-        match = _TOKEN.match(text, start, end)
-        at = _location(text, start)
-        if match is None:
-            raise UsageError(f"not understood: {text[start:end].strip()[:40]!r}", where=at)
-        if match.lastgroup != "blank":
-            found.append(_Token(str(match.lastgroup), match[0], at))
-        else:
-            found.append(_Token("blank", " ", at))
-        start = match.end()
-        if len(found) > _LONGEST:
-            raise UsageError(f"more than {_LONGEST} words between two braces", where=at)
-    while found and found[0].kind == "blank":
-        del found[0]
-    while found and found[-1].kind == "blank":
-        del found[-1]
-    return found
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return _ESCAPES[match[1]]
-
-
-def _location(text: str, offset: int) -> Location:
-    line = text.count("\n", 0, offset)
-    return Location("--format", line + 1, offset - text.rfind("\n", 0, offset))
-
-
 class _Parser:
     """Reads pieces one by one; tokens of the action at hand likewise."""
 
-    def __init__(self, pieces: list[str | _Action], functions: frozenset[str]) -> None:
+    def __init__(self, pieces: list[str | Action], functions: frozenset[str]) -> None:
         self._pieces = pieces
         self._next = 0
         self._functions = functions
-        self._tokens: tuple[_Token, ...] = ()
+        self._tokens: tuple[Token, ...] = ()
         self._token = 0
         self._at = Location("--format", 1)
         self._depth = 0
@@ -393,15 +301,15 @@ class _Parser:
             value = Field(value, follows.text[1:], follows.at)
         return value
 
-    def _unquoted(self, token: _Token) -> str:
+    def _unquoted(self, token: Token) -> str:
         if token.text.startswith("`"):
             return token.text[1:-1]
         inner = token.text[1:-1]
-        if set(re.findall(r"\\(.)", inner)) - set(_ESCAPES):
+        if set(re.findall(r"\\(.)", inner)) - set(ESCAPES):
             self._fail(f"not a text: {token.text}", token, "after a backslash stands n, t, r, a quote or a backslash")
-        return re.sub(r"\\(.)", _escaped, inner)
+        return re.sub(r"\\(.)", escaped, inner)
 
-    def _unknown(self, token: _Token) -> NoReturn:
+    def _unknown(self, token: Token) -> NoReturn:
         import difflib  # noqa: PLC0415 - only on the way to an error
 
         near = difflib.get_close_matches(token.text, self._functions, 1)
@@ -413,7 +321,7 @@ class _Parser:
         if token is not None:
             self._fail(f"not understood: {token.text!r}", token)
 
-    def _peek(self, *, skip_blank: bool = False) -> _Token | None:
+    def _peek(self, *, skip_blank: bool = False) -> Token | None:
         place = self._token
         while skip_blank and place < len(self._tokens) and self._tokens[place].kind == "blank":
             place += 1
@@ -423,12 +331,12 @@ class _Parser:
         while (token := self._peek()) is not None and token.kind == "blank":
             self._token += 1
 
-    def _take(self) -> _Token:
+    def _take(self) -> Token:
         token = self._peek()
         if token is None:
             self._fail("something is missing here")
         self._token += 1
         return token
 
-    def _fail(self, message: str, token: _Token | None = None, hint: str | None = None) -> NoReturn:
+    def _fail(self, message: str, token: Token | None = None, hint: str | None = None) -> NoReturn:
         raise UsageError(message, where=token.at if token is not None else self._at, hint=hint)
