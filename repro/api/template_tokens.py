@@ -26,7 +26,7 @@ _TOKEN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word of an action: ``kind`` is ``blank``, ``field``, ``variable``, ``number``, ``text``, ``word`` or ``mark``."""
+    """A word of an action; ``kind`` is the name of a group of `_TOKEN`."""
 
     kind: str
     text: str

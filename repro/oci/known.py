@@ -11,13 +11,14 @@ import os
 from typing import TYPE_CHECKING
 
 from repro.digest import Digest
-from repro.errors import DataError
+from repro.errors import DataError, StoreError
 from repro.files import fsync_folder
 from repro.oci.compression import decompressed
 from repro.oci.fields import Fields
 from repro.oci.model import Descriptor, ImageConfig, Manifest, MediaTypes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from repro.digest import Source
@@ -66,6 +67,33 @@ def manifests_of(store: Store, image_id: Digest) -> dict[str, Digest]:
         if store.has_blob(digest):
             found[repository] = digest
     return found
+
+
+def seen_manifests(
+    store: Store, image_id: Digest, repositories: Iterable[str] = ()
+) -> Iterator[tuple[Manifest, bytes]]:
+    """Yield the image's manifests, those of ``repositories`` first, whose blobs were seen to be its layers.
+
+    One that came may name blobs for layers that were here already, which nobody looked into: it is left out, and so is
+    a damaged one (`repro store check` says so).
+    """
+    diff_ids = store.config(image_id).diff_ids
+    known = manifests_of(store, image_id)
+    preferred = [known[name] for name in repositories if name in known]
+    for digest in dict.fromkeys((*preferred, *known.values())):
+        try:
+            data = store.read_blob(digest)
+            manifest = Manifest.from_json(data)
+        except (DataError, StoreError):
+            continue
+        agrees = manifest.config.digest == image_id and len(manifest.layers) == len(diff_ids)
+        if agrees and all(_seen(store, *pair) for pair in zip(manifest.layers, diff_ids, strict=True)):
+            yield manifest, data
+
+
+def _seen(store: Store, blob: Descriptor, diff_id: Digest) -> bool:
+    noted = blob_of(store, diff_id)
+    return blob.digest == diff_id or (noted is not None and noted.digest == blob.digest)
 
 
 def read_image(manifest: bytes, config: bytes) -> tuple[Manifest, ImageConfig]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
 from repro.digest import CHUNK, Digest
-from repro.errors import CorruptError, DataError, StoreError
+from repro.errors import CorruptError
 from repro.oci import known
 from repro.oci.model import Descriptor, ImageConfig, Manifest, MediaTypes
 
@@ -47,18 +47,11 @@ def outgoing(store: Store, image_id: Digest, repositories: Iterable[str] = ()) -
     """
     config = store.read_blob(image_id)
     diff_ids = ImageConfig.from_json(config).diff_ids
-    manifests = known.manifests_of(store, image_id)
-    wanted = [manifests[name] for name in repositories if name in manifests]
-    for digest in dict.fromkeys((*wanted, *manifests.values())):
-        try:
-            data = store.read_blob(digest)
-            manifest = Manifest.from_json(data)
-        except (DataError, StoreError):  # damaged: `repro store check` says so, and another will do
-            continue
-        layers = tuple(zip(manifest.layers, diff_ids, strict=False))
-        whole = manifest.config.digest == image_id and len(layers) == len(diff_ids) == len(manifest.layers)
-        if whole and all(_holds(store, descriptor, diff_id) for descriptor, diff_id in layers):
-            return Outgoing(image_id, data, Descriptor(manifest.media_type, digest, len(data)), config, layers)
+    for manifest, data in known.seen_manifests(store, image_id, repositories):
+        layers = tuple(zip(manifest.layers, diff_ids, strict=True))
+        if all(_there(store, descriptor, diff_id) for descriptor, diff_id in layers):
+            descriptor = Descriptor(manifest.media_type, Digest.of(data), len(data))
+            return Outgoing(image_id, data, descriptor, config, layers)
     layers = tuple((_descriptor(store, diff_id), diff_id) for diff_id in diff_ids)
     made = Manifest(
         config=Descriptor(MediaTypes.CONFIG, image_id, len(config)),
@@ -86,12 +79,9 @@ def write_blob(store: Store, descriptor: Descriptor, diff_id: Digest, out: Outpu
         )
 
 
-def _holds(store: Store, descriptor: Descriptor, diff_id: Digest) -> bool:
-    """Whether the blob can be written, and was seen to be this layer."""
-    if descriptor.digest == diff_id:
-        return store.has_layer(diff_id)
-    noted = known.blob_of(store, diff_id)
-    return noted is not None and noted.digest == descriptor.digest and store.has_blob(descriptor.digest)
+def _there(store: Store, descriptor: Descriptor, diff_id: Digest) -> bool:
+    """Whether the blob can be written."""
+    return store.has_layer(diff_id) if descriptor.digest == diff_id else store.has_blob(descriptor.digest)
 
 
 def _descriptor(store: Store, diff_id: Digest) -> Descriptor:

@@ -38,7 +38,7 @@ from repro.oci.known import blob_of
 from repro.oci.layers import Layers
 from repro.oci.leases import Leases
 from repro.oci.limits import DEFAULT_LIMITS, Limits
-from repro.oci.model import Descriptor, ImageConfig, LayerInfo, Manifest, MediaTypes
+from repro.oci.model import ImageConfig, LayerInfo
 from repro.oci.named import Names, warn
 from repro.oci.refs import file_name, find_image, full_name
 from repro.oci.workspace import Workspaces
@@ -164,17 +164,6 @@ class Store(Blobs, Names):
     def image_mark(self, image_id: Digest) -> Path:
         """Return the file that says that the blob ``image_id`` is an image's config."""
         return self._images / image_id.hex
-
-    def manifest(self, image_id: Digest) -> tuple[bytes, Descriptor]:
-        """Return the manifest of the image with its layers uncompressed, and the manifest's descriptor."""
-        raw = self.read_blob(image_id)
-        infos = [self.layer_info(diff_id) for diff_id in ImageConfig.from_json(raw).diff_ids]
-        manifest = Manifest(
-            config=Descriptor(MediaTypes.CONFIG, image_id, len(raw)),
-            layers=tuple(Descriptor(MediaTypes.LAYER, info.diff_id, info.size) for info in infos),
-        )
-        data = manifest.to_json()
-        return data, Descriptor(MediaTypes.MANIFEST, Digest.of(data), len(data))
 
     # Names
 

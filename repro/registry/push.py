@@ -6,6 +6,7 @@ next attempt sends what is still missing.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
@@ -15,11 +16,11 @@ from repro.data.part import Counter
 from repro.errors import DataError, Interrupted
 from repro.events import Progress
 from repro.oci.compressing import compress_layer
-from repro.oci.known import blob_of, manifests_of, note_blob, note_manifest, note_place, places_of
-from repro.oci.model import Descriptor, Manifest, MediaTypes
+from repro.oci.known import blob_of, note_blob, note_manifest, note_place, places_of, seen_manifests
+from repro.oci.model import Descriptor, ImageConfig, Manifest, MediaTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from repro.digest import Digest
     from repro.events import Sink
@@ -64,17 +65,15 @@ class _Push:
         """Send all of an image."""
         store = self._store
         config = store.read_blob(image_id)
-        diff_ids = store.config(image_id).diff_ids
-        before = next(self._manifests(image_id, diff_ids), None)
+        diff_ids = ImageConfig.from_json(config).diff_ids
+        before = next(self._manifests(image_id, len(diff_ids)), None)
         hints = dict(zip(diff_ids, before[0].layers, strict=True)) if before is not None else {}
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="push") as pool:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="push") as pool, contextlib.ExitStack() as failing:
+            failing.callback(pool.shutdown, wait=False, cancel_futures=True)
+            failing.callback(self._stop.set)  # uploads under way end at their next piece
             tasks = {one: pool.submit(self._layer, one, hints.get(one)) for one in dict.fromkeys(diff_ids)}
-            try:
-                layers = {one: task.result() for one, task in tasks.items()}
-            except BaseException:
-                self._stop.set()  # uploads under way end at their next piece
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            layers = {one: task.result() for one, task in tasks.items()}
+            failing.pop_all()
         manifest = Manifest(
             Descriptor(MediaTypes.CONFIG, image_id, len(config)), tuple(layers[one] for one in diff_ids)
         )
@@ -87,29 +86,23 @@ class _Push:
         self._registry.put_manifest(self._path, self._reference, data, manifest.media_type)
         return note_manifest(store, image_id, self._repository, data)
 
-    def _manifests(self, image_id: Digest, diff_ids: Sequence[Digest]) -> Iterator[tuple[Manifest, bytes]]:
-        """Yield the manifests that the image is known by: there, elsewhere, and what the name stands for there now.
-
-        One that came names blobs for layers that were here already, which nobody looked into: it does not count.
-        """
-        known = manifests_of(self._store, image_id)
-        for repository in sorted(known, key=lambda one: one != self._repository):
-            data = self._store.read_blob(known[repository])
-            manifest = Manifest.from_json(data)
-            seen = [blob_of(self._store, one) for one in diff_ids]
-            if [blob and blob.digest for blob in seen] == [layer.digest for layer in manifest.layers]:
-                yield manifest, data
+    def _manifests(self, image_id: Digest, layers: int) -> Iterator[tuple[Manifest, bytes]]:
+        """Yield the manifests that the image is known by: there, elsewhere, and what the name stands for there now."""
+        yield from seen_manifests(self._store, image_id, [self._repository])
         try:
             data = self._registry.manifest(self._path, self._reference)[0]
             manifest = Manifest.from_json(data)
         except (NotThereError, DataError):  # the name is new there, or stands for something else
             return
-        if manifest.config.digest == image_id and len(manifest.layers) == len(diff_ids):
+        if manifest.config.digest == image_id and len(manifest.layers) == layers:
             yield manifest, data
 
     def _layer(self, diff_id: Digest, hint: Descriptor | None) -> Descriptor:
         """Have a layer at the registry; return the blob that it is there."""
-        for blob in filter(None, (hint, blob_of(self._store, diff_id))):
+        known: dict[Digest, Descriptor] = {}
+        for one in filter(None, (hint, blob_of(self._store, diff_id))):
+            known.setdefault(one.digest, one)
+        for blob in known.values():
             if self._there(blob):
                 return blob
             if self._store.has_blob(blob.digest):
