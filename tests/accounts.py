@@ -82,6 +82,12 @@ class Account:
         """Run the `repro` command as this user."""
         return self.run(self.python, "-m", "repro.cli.main", *arguments, **more)
 
+    def tests(self, *paths: str) -> subprocess.CompletedProcess[str]:
+        """Run tests of the project, by their paths in it, as this user; a warning is a failure."""
+        options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "-W", "error", f"--rootdir={self.path}"]
+        room = f"--basetemp={self.home}/tests"
+        return self.run(self.python, "-m", "pytest", *options, room, *(f"{self.path}/tests/{path}" for path in paths))
+
     def give(self, path: Path) -> Path:
         """Make ``path`` and all below it this user's."""
         if os.getuid() == 0:

@@ -20,7 +20,7 @@ from repro.oci.store import Store
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def commit(store: Store, files: dict[str, bytes]) -> LayerInfo:
+def commit(store: Store, files: dict[str, bytes], *, epoch: int = 0) -> LayerInfo:
     """Commit a layer of these files."""
     with store.workspace() as work:
         upper = work / "upper"
@@ -30,7 +30,7 @@ def commit(store: Store, files: dict[str, bytes]) -> LayerInfo:
             path = upper / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        return store.commit_layer(upper, epoch=0)
+        return store.commit_layer(upper, epoch=epoch)
 
 
 def image(store: Store, *layers: dict[str, bytes], name: str = "") -> Digest:

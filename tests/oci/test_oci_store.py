@@ -14,30 +14,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stores import PROJECT, commit
 
 from repro.digest import Digest
 from repro.errors import CorruptError, DataError, ReproError, StoreError, UsageError
 from repro.files import remove_tree
-from repro.oci.layer import LayerInfo
 from repro.oci.model import ImageConfig
 from repro.oci.refs import file_name, name_of_file
 from repro.oci.store import Store
 from repro.oci.workspace import Workspaces
-
-PROJECT = Path(__file__).resolve().parents[2]
-
-
-def commit(store: Store, files: dict[str, bytes], *, epoch: int = 0) -> LayerInfo:
-    """Commit a layer of these files."""
-    with store.workspace() as work:
-        upper = work / "upper"
-        upper.mkdir()
-        upper.chmod(0o755)
-        for name, content in files.items():
-            path = upper / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        return store.commit_layer(upper, epoch=epoch)
 
 
 def image(store: Store, files: dict[str, bytes], **more) -> Digest:

@@ -10,20 +10,6 @@ import pytest
 @pytest.mark.skipif(os.geteuid() != 0, reason="this is an ordinary user already")
 def test_layers_and_store_work_for_an_ordinary_user(ordinary) -> None:
     """Everything that needs no root passes as a user who is not: a closed folder is really closed there."""
-    done = ordinary.run(
-        ordinary.python,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        "/dev/null",
-        f"--rootdir={ordinary.path}",
-        f"--basetemp={ordinary.home}/oci-tests",
-        "-W",
-        "error",
-        f"{ordinary.path}/tests/oci",
-    )
+    done = ordinary.tests("oci")
 
     assert 0 == done.returncode, done.stdout[-6000:] + done.stderr[-2000:]
