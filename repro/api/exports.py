@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from repro.api.outputs import Kind, Output
 from repro.errors import DataError
 from repro.events import Notice
+from repro.oci.room import output_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,12 +37,14 @@ def write_output(
         return
     if output.kind is Kind.LOCAL:
         assert output.dest is not None
-        _write_folder(store, image_id, output.dest, sink)
+        with output_full(output.dest):
+            _write_folder(store, image_id, output.dest, sink)
     elif output.folder:
         from repro.oci.archive import write_layout  # noqa: PLC0415 - only where it is asked for
 
         assert output.dest is not None
-        write_layout(store, image_id, output.dest, names=names)
+        with output_full(output.dest):
+            write_layout(store, image_id, output.dest, names=names)
     else:
         with opened_output(output.dest, stdout) as out:
             _write_file(output.kind, store, image_id, names, out)
@@ -73,12 +76,12 @@ def opened_output(dest: Path | None, stdout: BinaryIO | None) -> Iterator[Binary
         stdout.flush()
         return
     if dest.exists() and not dest.is_file():
-        with open(dest, "wb") as out:
+        with output_full(dest), open(dest, "wb") as out:
             yield out
         return
     from repro.files import open_atomic  # noqa: PLC0415
 
-    with open_atomic(dest) as out:
+    with output_full(dest), open_atomic(dest) as out:
         yield out
 
 

@@ -12,10 +12,11 @@ from repro.api.image_lookup import resolve
 from repro.build.stages import architecture
 from repro.dataclass import dataclass
 from repro.digest import CHUNK, Digest
-from repro.errors import DataError, UsageError
+from repro.errors import DataError, StoreError, UsageError
 from repro.events import Notice, Progress, ignore
 from repro.names import RECIPES, Reference
 from repro.oci.refs import familiar_name, full_name
+from repro.oci.room import NO_ROOM, free_room, output_full, store_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,6 +59,7 @@ def save_images(
         UsageError: a folder needs a ``dest``, or there is nowhere to write to.
         StoreError: there is no such image.
         CorruptError: something in the store is damaged.
+        OSError: it cannot be written; of a full disk it names ``dest``.
     """
     if dest is None and form == "oci-dir":
         raise UsageError("a folder cannot be written to standard output", hint="name it with -o")
@@ -69,8 +71,9 @@ def save_images(
         if form == "oci-dir" and dest is not None:
             from repro.oci.archive import write_layout  # noqa: PLC0415 - one of the formats
 
-            for image_id, names in wanted.items():
-                write_layout(engine.store, image_id, host.cwd / dest, names=names)
+            with output_full(host.cwd / dest):
+                for image_id, names in wanted.items():
+                    write_layout(engine.store, image_id, host.cwd / dest, names=names)
         else:
             with opened_output(None if dest is None else host.cwd / dest, stdout) as out:
                 _write(engine.store, wanted, form, out)
@@ -107,6 +110,7 @@ def load_images(host: Host, source: str | None, *, stdin: BinaryIO | None = None
     Raises:
         UsageError: ``source`` is not there, or there is nothing to read from.
         DataError: the archive is damaged, hostile, or has no image for this machine.
+        StoreError: the store's disk has no room for it.
     """
     from repro.oci.finding import find_images  # noqa: PLC0415 - only to load
     from repro.oci.incoming import take_image  # noqa: PLC0415
@@ -115,7 +119,7 @@ def load_images(host: Host, source: str | None, *, stdin: BinaryIO | None = None
         engine.enter()
         store = engine.store
         loaded = []
-        with _members(host, store, source, stdin) as members:
+        with store_full(store.root), _members(host, store, source, stdin) as members:
             for image in find_images(members, architecture()):
                 image_id = take_image(image, members, store, _teller(image, sink))
                 names = [_name(store, name, image_id, sink) for name in image.names if not _reserved(name, sink)]
@@ -191,8 +195,19 @@ def _plain(file: BinaryIO, room: Path, stack: contextlib.ExitStack) -> BinaryIO:
 
 
 def _copied(source: Source, path: Path, stack: contextlib.ExitStack) -> BinaryIO:
+    """Return a copy at ``path``; StoreError where it would be larger than what is free: the disk is not filled."""
+    room, _ = free_room(path.parent)
     copy = stack.enter_context(open(path, "w+b", buffering=0))  # noqa: SIM115 - the stack closes it
+    size = 0
     while data := source.read(CHUNK):
+        size += len(data)
+        if size > room:
+            raise StoreError(
+                "the store's disk has no room for a copy of the archive",
+                where=str(path.parent.parent),  # of the copy itself nothing will be left
+                why=f"uncompressed it has more than {room} bytes, which were free",
+                hint=f"{NO_ROOM}; a file (-i) that is not compressed is not copied",
+            )
         copy.write(data)
     copy.seek(0)
     return copy

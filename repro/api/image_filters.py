@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from repro.api.image_lookup import resolve
+from repro.api.times import moment
 from repro.dataclass import dataclass
 from repro.dockerfile.globs import GlobError, name_regex
 from repro.errors import UsageError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from repro.oci.store import Store
 
 NAMELESS: Final = "<none>"
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_DURATION: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhdw])+")
 _LISTING: Final = ("dangling", "label", "label!", "reference", "before", "since", "until")
 PRUNING: Final = ("label", "label!", "until")
 
@@ -135,18 +134,3 @@ def created_at(config: ImageConfig) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """Return the time that ``24h``, ``2w3d`` (ago) or a date means; UsageError for anything else."""
-    if _DURATION.fullmatch(text):
-        parts = re.findall(r"([0-9.]+)([smhdw])", text)
-        try:
-            return now - timedelta(seconds=sum(float(count) * _UNITS[unit] for count, unit in parts))
-        except OverflowError as error:
-            raise UsageError(f"{text} is longer ago than dates reach") from error
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"not a time: {text!r}", hint="write 24h, 7d, 2024-05-31 or 2024-05-31T12:00:00Z") from error
-    return found if found.tzinfo is not None else found.astimezone()

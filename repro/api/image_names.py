@@ -131,6 +131,7 @@ def prune_images(
     Raises:
         UsageError: a filter makes no sense.
         LockError: there is a lock that cannot be read, so it is not known what it needs.
+        CorruptError: a name is damaged, so it is not known which image it keeps.
     """
     from repro.oci.keeping import remove_image  # noqa: PLC0415 - only to remove
 
@@ -138,7 +139,7 @@ def prune_images(
         engine.enter()
         store = engine.store
         wanted = Filters(filters, (), store, host.now(), PRUNING)
-        refs = store.refs()
+        refs = store.refs() if every else store.all_refs()
         named = set(refs.values())
         candidates = store.images() | named if every else store.images() - named - _locked(host)
         gone = [image_id for image_id in sorted(candidates) if _fits(store, image_id, wanted)]

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from repro.api.engine import opened
-from repro.errors import UsageError
+from repro.api.times import age
 from repro.events import Notice, Progress
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from repro.oci.checking import Report
     from repro.oci.keeping import Freed
     from repro.oci.usage import Usage
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def store_usage(host: Host, *, sink: Sink) -> Usage:
@@ -45,19 +43,19 @@ def collect_store(
     """Remove what nothing in the store refers to, and return what that was (`repro.oci.keeping.collect`).
 
     Raises:
-        UsageError: ``older_than`` is no time such as ``7d``.
+        UsageError: ``older_than`` is no time (`repro.api.times.moment`).
         BusyError: others work in the store, and ``wait`` is false.
         CorruptError: an image cannot be read, so it is not known what it needs.
     """
     from repro.oci.keeping import collect  # noqa: PLC0415 - only for this
 
-    age = None if older_than is None else seconds(older_than)
+    limit = None if older_than is None else age(older_than, host.now())
     with opened(host, sink) as engine:
         engine.enter()
         return collect(
             engine.store,
             cache=cache,
-            older_than=age,
+            older_than=limit,
             dry_run=dry_run,
             downloads=host.cache_root if downloads else None,
             wait=wait,
@@ -93,11 +91,3 @@ def check_store(
             stack.enter_context(engine.store.leases.alone(wait=wait, waiting=waiting))
         repair = repairer(engine) if mend and repairer is not None else None
         return check(engine.store, jobs=host.cpus, tell=tell, repair=repair, mend=mend)
-
-
-def seconds(text: str) -> float:
-    """Return the seconds of ``90s``, ``30m``, ``12h``, ``7d`` or ``2w``; UsageError for anything else."""
-    number, unit = text[:-1], text[-1:]
-    if not number.isascii() or not number.isdigit() or unit not in _UNITS:
-        raise UsageError(f"not a time: {text!r}", hint="write a number with s, m, h, d or w, such as 7d")
-    return float(int(number) * _UNITS[unit])

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collect = commands.add_parser("gc", help="remove what no image, and no build to come, needs")
     collect.add_argument("--cache", action="store_true", help="also the build cache: builds start from nothing then")
     collect.add_argument("--downloads", action="store_true", help="also files fetched by hash ($REPRO_CACHE)")
-    collect.add_argument("--older-than", metavar="TIME", help="only what was made longer ago, such as 12h, 7d or 2w")
+    collect.add_argument("--older-than", metavar="TIME", help="only what was made before: 7d (ago), or a date")
     collect.add_argument("--dry-run", action="store_true", help="remove nothing; say what would be")
     collect.add_argument("--wait", action="store_true", help="wait for other processes that work in the store")
     add_json(collect)

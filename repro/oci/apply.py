@@ -29,6 +29,7 @@ from repro.oci.ahead import Ahead
 from repro.oci.compression import decompressed
 from repro.oci.limits import DEFAULT_LIMITS, Limits, raised
 from repro.oci.model import LayerInfo
+from repro.oci.room import FULL, NO_ROOM, free_room
 from repro.oci.untar import TarEntry, TarReader, shown
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ _AUFS: Final = b".wh..wh."  # names that AUFS kept for itself; Docker skips them
 _OPEN_FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_NO_ROOM: Final = "make room on the store's disk, or put the store (REPRO_STORE) on a larger one"
 
 
 def apply_tar(stream: BinaryIO, folder: Path, *, form: str, limits: Limits = DEFAULT_LIMITS) -> LayerInfo:
@@ -75,7 +74,7 @@ class _Unpacking:
         self._limits = limits
         self._count = 0
         self._names = 0
-        self._room, self._inodes = _room(folder)
+        self._room, self._inodes = free_room(folder)
         self._kinds: dict[bytes, bytes] = {}
         self._folders: dict[bytes, TarEntry | None] = {b"": None}  # None: only implied by an entry in it
         self._opaque: set[bytes] = set()
@@ -130,11 +129,11 @@ class _Unpacking:
                 f"{entry.shown}: the names in the layer have more than {self._limits.names} bytes", hint=raised("names")
             )
         if self._count > self._inodes:
-            raise StoreError(f"{entry.shown}: the store's disk has no room for so many files", hint=_NO_ROOM)
+            raise StoreError(f"{entry.shown}: the store's disk has no room for so many files", hint=NO_ROOM)
 
     def _refused(self, entry: TarEntry, error: OSError) -> StoreError:
         """Return the error that tells what the file system did not do."""
-        hint = _NO_ROOM if error.errno in _FULL else None
+        hint = NO_ROOM if error.errno in FULL else None
         why = error.strerror
         if error.errno == errno.EINVAL and self._form not in {inode.ONE, inode.REAL}:
             why = f"{why}: its owner {entry.uid}:{entry.gid} may be none of the IDs that this user has"
@@ -266,7 +265,7 @@ class _Unpacking:
             raise StoreError(
                 f"{entry.shown}: the store's disk has no room for the layer",
                 why=f"with this file it holds {self.content} bytes, {self._room} were free when it was begun",
-                hint=_NO_ROOM,
+                hint=NO_ROOM,
             )
         descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
         try:
@@ -308,16 +307,6 @@ class _Unpacking:
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         os.chmod(name, entry.mode, dir_fd=parent)  # made just now, in a folder of ours: no link
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent)
-
-
-def _room(folder: Path) -> tuple[int, int]:
-    """Return the bytes and inodes that the folder's file system has free; where it does not say, no limit."""
-    status = os.statvfs(folder)
-    unlimited = 1 << 62
-    return (
-        status.f_bavail * status.f_frsize if status.f_blocks else unlimited,
-        status.f_favail if status.f_files else unlimited,
-    )
 
 
 def _make_device(name: bytes, mode: int, device: int, parent: int) -> bool:

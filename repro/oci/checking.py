@@ -169,7 +169,7 @@ class _Examined:
                 self._image(image_id)
         here = {diff_id for folder in forms(store.layers_root) for diff_id, _ in listed(folder)}
         for diff_id in sorted(self._known.layers - here):
-            if store.packed_layer(diff_id) is None:
+            if not store.has_layer(diff_id):
                 self._layer(diff_id, "it is missing")
 
     def _image(self, image_id: Digest) -> None:

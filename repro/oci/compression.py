@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from repro.oci.limits import Swelling
 
 _BUFFER: Final = 1 << 20
+_FIRST: Final = 4 << 10  # bytes of the input that a gzip member is begun with
+_MANY: Final = 10_000  # gzip members, from which on each is to hold _LEAST bytes on average
+_LEAST: Final = 64  # a tar's smallest entry has 512
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _GUNZIP: Final = 31  # zlib's window bits for a gzip member, its header and checksum included
@@ -144,35 +147,62 @@ def _inflater() -> tuple[Callable[[], _Inflating], type[Exception]]:
 
 
 class _Gunzip:
-    """A gzip stream, decompressed as it is read; members may follow each other (RFC 1952, 2.2)."""
+    """A gzip stream, decompressed as it is read; members may follow each other (RFC 1952, 2.2).
+
+    An engine gives back what it did not need of its input, so a member is begun with little of it: else a stream of
+    tiny members would be copied as a whole for each. And each costs an engine, so too many tiny ones are refused.
+    """
 
     def __init__(self, stream: Source) -> None:
         self._stream = stream
-        self._pending = b""
+        self._held = b""
+        self._at = 0  # in what is held
+        self._piece = _FIRST
         self._new, self._error = _inflater()
         self._engine = self._new()
         self._begun = False
+        self._members = self._given = 0
 
     def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes; none at the end; DataError for what is no gzip or cut short."""
+        """Return up to ``size`` bytes; none at the end; DataError for what is no gzip, cut short, or a flood."""
         try:
             while True:
-                data = self._pending or self._stream.read(_BUFFER)
+                data = self._next()
                 if not data and not self._begun:
                     return b""
                 self._begun = True
                 out = self._engine.decompress(data, size)  # also of nothing: ISA-L may hold some back
                 if not (data or out or self._engine.eof):
                     raise DataError("the gzip stream is cut short")
-                self._pending = self._engine.unconsumed_tail
-                if self._engine.eof:
-                    self._pending = self._engine.unused_data
-                    self._engine = self._new()
-                    self._begun = bool(self._pending)
+                self._given += len(out)
+                self._took(len(data))
                 if out:
                     return out
         except self._error as error:
             raise DataError("the gzip stream is broken", why=str(error)) from error
+
+    def _next(self) -> bytes:
+        """Return the next piece of the input; none at its end."""
+        if self._at == len(self._held):
+            self._held, self._at = self._stream.read(_BUFFER), 0
+        return self._held[self._at : self._at + self._piece]
+
+    def _took(self, count: int) -> None:
+        """Go on behind what the engine needed of ``count`` bytes; with a new one where its member has ended."""
+        ended = self._engine.eof
+        left = len(self._engine.unused_data if ended else self._engine.unconsumed_tail)
+        self._at += count - left
+        if not ended:
+            self._piece = self._piece if left else min(2 * self._piece, _BUFFER)
+            return
+        self._members += 1
+        if self._members > _MANY and self._given < self._members * _LEAST:
+            raise DataError(
+                f"{self._members} gzip members hold {self._given} bytes",
+                why=f"beyond {_MANY} members, less than {_LEAST} bytes in each is taken for an attack",
+                hint="if you trust it, compress it anew",
+            )
+        self._engine, self._begun, self._piece = self._new(), False, _FIRST
 
 
 class _Unzstd:

@@ -18,9 +18,12 @@ import os
 import stat
 import struct
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from repro.errors import DataError, HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Target: TypeAlias = int | str | bytes | Path  # an open descriptor, or a path that is never followed
 
@@ -52,6 +55,27 @@ def is_opaque(target: Target) -> bool:
         if error.errno in {errno.ENODATA, errno.EOPNOTSUPP}:
             return False
         raise
+
+
+def down_to_opaque(layers: Iterable[Path]) -> list[Path]:
+    """Return those of ``layers``, topmost first, of which anything shows: down to the first whose root is opaque.
+
+    An opaque root hides all layers below (image-spec layer.md, "Opaque Whiteout"), but overlayfs asks no layer's root
+    for the mark: what it is given must end there. No layer below is asked for.
+    """
+    shown = []
+    for layer in layers:
+        shown.append(layer)
+        mode = os.lstat(layer).st_mode
+        descriptor, widened = open_readable(layer, mode)  # the mode may forbid its owner to ask
+        try:
+            if is_opaque(descriptor):
+                break
+        finally:
+            if widened:
+                os.fchmod(descriptor, stat.S_IMODE(mode))
+            os.close(descriptor)
+    return shown
 
 
 def mark_opaque(target: Target) -> None:

@@ -221,6 +221,6 @@ def _refuse_unreadable(known: Reach) -> None:
 
 def _anywhere(store: Store, diff_id: Digest) -> bool:
     """Whether the layer is there in any form, or packed."""
-    if store.packed_layer(diff_id) is not None:
+    if store.has_layer(diff_id):
         return True
     return any((folder / f"{diff_id.hex}.json").exists() for folder in forms(store.layers_root))

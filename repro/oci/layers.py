@@ -56,6 +56,8 @@ class Layers:
         packed: where a blob is from which a layer can be unpacked, if there is one.
         keep_tars: whether the tar of each layer made here is kept as a blob, for other machines to unpack.
         limits: what a layer may hold that is unpacked.
+        before: other layers of this form, made when they were kept elsewhere. They are read; nothing changes there.
+        packed_now: is told of a layer of those that has a blob from now on.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Layers:
         *,
         keep_tars: bool,
         limits: Limits,
+        before: Layers | None = None,
+        packed_now: Callable[[LayerInfo], None] = lambda _: None,
     ) -> None:
         self.form = form
         self.folder = root / form
@@ -76,6 +80,8 @@ class Layers:
         self._packed = packed
         self._keep_tars = keep_tars
         self._limits = limits
+        self._before = before
+        self._packed_now = packed_now
 
     def unpacked(self, diff_id: Digest) -> bool:
         """Whether the layer's folder is there."""
@@ -83,7 +89,13 @@ class Layers:
 
     def has(self, diff_id: Digest) -> bool:
         """Whether the layer is unpacked, or can be by what is in the store."""
-        return self.unpacked(diff_id) or self._packed(diff_id) is not None
+        return self._holder(diff_id) is not None or self._packed(diff_id) is not None
+
+    def _holder(self, diff_id: Digest) -> Layers | None:
+        """Return where the layer's folder is: here, or where it was made before; None: nowhere."""
+        if self.unpacked(diff_id):
+            return self
+        return self._before if self._before is not None and self._before.unpacked(diff_id) else None
 
     def path(self, diff_id: Digest) -> Path:
         """Return the layer's folder, unpacked now if it is not there; StoreError if it cannot be."""
@@ -101,7 +113,7 @@ class Layers:
         with locked(self.folder / ".restoring"):
             if self.unpacked(diff_id):
                 return
-            blob = self._packed(diff_id)
+            blob = self._packed(diff_id) or self._pack(diff_id)
             if blob is None:
                 raise StoreError(
                     f"layer {diff_id} is not in the store for mode {self.form!r}",
@@ -117,9 +129,33 @@ class Layers:
                     hint="repair it with `repro store check --repair`",
                 ) from error
 
+    def _pack(self, diff_id: Digest) -> Path | None:
+        """Keep the tar of a layer that was made elsewhere before, as that of one made here is; None if there is none.
+
+        CorruptError: its folder is not what it was.
+        """
+        before = self._before
+        if before is None or not before.unpacked(diff_id):
+            return None
+        try:
+            with self._blobs.new_blob() as tar:
+                before.write(diff_id, tar)
+                tar.keep()
+        except CorruptError as error:
+            error.hint = "repair it with `repro store check --repair`, for once without REPRO_LAYERS"
+            raise
+        self._packed_now(before.info(diff_id))
+        return self._blobs.blob_path(diff_id)
+
     def info(self, diff_id: Digest) -> LayerInfo:
         """Return the layer's sizes, without reading it; StoreError if it is not there."""
-        return self._facts(diff_id)[0]
+        holder = self._holder(diff_id) or self
+        return holder._facts(diff_id)[0]  # noqa: SLF001 - of this class
+
+    def files(self, diff_id: Digest) -> tuple[Path, Path]:
+        """Return what is there as long as the layer is unpacked: its folder, and the file that says so."""
+        holder = self._holder(diff_id) or self
+        return holder.folder / diff_id.hex, holder.info_path(diff_id)
 
     def commit(self, folder: Path, *, epoch: int, clean: bool) -> LayerInfo:
         """Keep an overlay upper as a layer (`repro.oci.store.Store.commit_layer`)."""

@@ -60,6 +60,26 @@ class Names:
                     warn(self._refs / name, error.message)
         return dict(sorted(found.items()))
 
+    def all_refs(self) -> dict[str, Digest]:
+        """Return all names as `refs` does, for who takes an image without one for nobody's.
+
+        Raises:
+            CorruptError: a name is damaged, and may be that image's.
+        """
+        for path in self.ref_files():
+            try:
+                self.read_ref(path.name)
+            except FileNotFoundError:
+                continue
+            except CorruptError as error:
+                raise CorruptError(
+                    f"which images have no name is not known, for {name_of_file(path.name)} is damaged",
+                    where=str(path),
+                    why=error.why,
+                    hint="give it its image again (`repro image tag`), or remove it (`repro store check --repair`)",
+                ) from error
+        return self.refs()
+
     def ref_files(self) -> list[Path]:
         """Return the files of all names, sorted, whatever they hold."""
         return sorted(self._refs / name for name in os.listdir(self._refs) if not name.startswith("."))

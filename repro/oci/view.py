@@ -58,12 +58,14 @@ class Entry:
 class View:
     """The merged content of ``layers``, lowest first, unpacked in ``form``. All paths are from the root.
 
+    A layer whose root is opaque hides those below it (`repro.oci.inode.down_to_opaque`).
+
     A look-up costs a few lstat(2) calls per layer and component. The layers may not change meanwhile.
     """
 
     def __init__(self, layers: Sequence[Path], form: str) -> None:
         self._form = form
-        self._folders: dict[str, tuple[str, ...]] = {"": tuple(str(layer) for layer in reversed(layers))}
+        self._folders: dict[str, tuple[str, ...]] = {"": tuple(map(str, inode.down_to_opaque(reversed(layers))))}
 
     @property
     def form(self) -> str:

@@ -484,6 +484,25 @@ def test_prune_keeps_what_the_lock_names(full):
     assert f"Deleted: {full.none}" in full.ok("prune", "-f", "-a")
 
 
+@pytest.mark.parametrize("damage", [b"?", b""])
+def test_prune_waits_while_a_damaged_name_may_be_an_images(full, damage):
+    """Which image has no name is not known then: none goes until it is named again, or the damaged name removed."""
+    full.store.tag("c", full.none)
+    ref = next(path for path in full.store.ref_files() if "c%3Alatest" in path.name)
+    ref.write_bytes(damage)
+    said = full.fails(4, "prune", "-f")
+    assert f"{ref}: " in said
+    assert "docker.io/library/c:latest" in said
+    assert "`repro image tag`" in said
+    assert 0 == subprocess.run([*REPRO, "store", "gc"], env=full.env, capture_output=True, check=False).returncode
+    assert full.store.has_image(full.none)
+    full.ok("tag", full.none.hex, "c")
+    assert "Total reclaimed space: 0 B\n" == full.ok("prune", "-f")
+    ref.write_bytes(damage)
+    ref.unlink()  # as `repro store check --repair` does
+    assert f"Deleted: {full.none}" in full.ok("prune", "-f")
+
+
 @pytest.mark.parametrize(("answer", "gone"), [("n", False), ("", False), ("y", True)])
 def test_prune_asks(full, answer, gone):
     """On a terminal it says what would go, and takes only a yes for one."""

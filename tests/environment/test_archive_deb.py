@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -14,7 +15,7 @@ from repro.environment.resolvers.deb import newest_mtime, read_deb
 from repro.environment.resolvers.unpack import Tree
 from repro.errors import DataError, HostError
 from repro.oci.inode import get_owner
-from tests.environment.small_archive import MTIME, Item, ar, control, deb, folder
+from tests.environment.small_archive import MTIME, PACKERS, Item, ar, control, deb, folder, tar
 
 
 @pytest.fixture
@@ -42,9 +43,9 @@ def _write(tmp_path, data):
     return file
 
 
-@pytest.mark.parametrize("compression", ["xz", "gz", ""])
+@pytest.mark.parametrize("compression", ["xz", "gz", "zst", ""])
 def test_compressions(tmp_path, compression):
-    """Members compressed with xz, gzip or not at all give the same package."""
+    """Members compressed with xz, gzip, zstd or not at all give the same package."""
     file = _write(tmp_path, deb(control("x"), Item("./f", b"data"), compression=compression))
     read = read_deb(file, "x.deb")
     assert [("control", b"Package: x")] == [(member.name, member.data[:10]) for member in read.control]
@@ -75,11 +76,42 @@ def test_package_of_dpkg_deb(tmp_path, compression):
 
 def test_zstd_without_the_means(tmp_path, monkeypatch):
     """A zstd member on a Python that cannot read it says what to install."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     file = _write(tmp_path, deb(control("x"), compression="zst"))
+    for name in ("compression.zstd", "zstandard"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(HostError, match=r"control\.tar\.zst of x\.deb") as caught:
         read_deb(file, "x.deb")
     assert "zstandard" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("compression", ["xz", "gz", "zst"])
+def test_a_package_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, compression):
+    """However it is compressed: before all of it is in memory."""
+    monkeypatch.setattr("repro.environment.resolvers.deb.LIMIT", 1000)
+    file = _write(tmp_path, deb(control("x"), compression=compression))
+    with pytest.raises(DataError, match=rf"control\.tar\.{compression} of x\.deb") as caught:
+        read_deb(file, "x.deb")
+    assert "more than 1000 bytes" in (caught.value.why or "")
+
+
+@pytest.mark.parametrize("compression", ["xz", "gz", "zst"])
+def test_members_of_several_streams_are_read_whole(tmp_path, compression):
+    """Streams may follow each other in all three formats."""
+    inner = tar(Item("./control", control("x").encode()))
+    pack = PACKERS[compression]
+    parts = {f"control.tar.{compression}": pack(inner[:700]) + pack(inner[700:]), "data.tar": tar()}
+    file = _write(tmp_path, ar(("debian-binary", b"2.0\n"), *parts.items()))
+    assert ["control"] == [member.name for member in read_deb(file, "x.deb").control]
+
+
+@pytest.mark.parametrize("compression", ["xz", "gz"])
+@pytest.mark.parametrize("cut", [20, -5])
+def test_members_that_are_cut_short_are_refused(tmp_path, compression, cut):
+    """In the data or in the checksum behind it: the error names the member."""
+    packed = PACKERS[compression](tar(Item("./control", control("x").encode())))
+    file = _write(tmp_path, ar(("debian-binary", b"2.0\n"), (f"control.tar.{compression}", packed[:cut])))
+    with pytest.raises(DataError, match=rf"control\.tar\.{compression} of x\.deb"):
+        read_deb(file, "x.deb")
 
 
 @pytest.mark.parametrize(

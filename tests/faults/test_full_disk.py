@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import os
 import subprocess
@@ -131,6 +132,55 @@ def test_the_command_says_that_the_disk_is_full(disk: Path) -> None:
     (folder / "large").write_bytes(b"small")
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert (0, "") == (done.returncode, done.stderr)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A saved image whose one layer is larger than the small disk, and compresses well."""
+    store = Store(tmp_path / "maker", MODE.value)
+    with store.workspace() as work:
+        (work / "upper").mkdir(mode=0o755)
+        (work / "upper" / "large").write_bytes(bytes(2 * ROOM))
+        layer = store.commit_layer(work / "upper", epoch=0).diff_id
+    store.tag("made", store.put_image(ImageConfig("amd64", diff_ids=(layer,))))
+    assert 0 == command(store.root, "save", "made", "-o", str(tmp_path / "image.tar")).returncode
+    return tmp_path / "image.tar"
+
+
+def command(root: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run `repro image` on the store at ``root``."""
+    env = {**os.environ, "REPRO_STORE": str(root), "REPRO_MODE": MODE.value, "PYTHONPATH": str(PROJECT)}
+    argv = [sys.executable, "-m", "repro.cli.main", "image", *arguments]
+    return subprocess.run(argv, env=env, input=stdin, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci-dir"])
+def test_an_image_is_not_saved_on_a_full_disk(archive: Path, disk: Path, form: str) -> None:
+    """The error says that there is no room, and where; nothing is left of a file that was begun."""
+    dest = disk / "saved"
+    done = command(archive.parent / "maker", "save", "made", "--format", form, "-o", str(dest))
+    said = done.stderr.decode()
+    assert (74, True) == (done.returncode, f"{dest}: No space left on device\n  fix: " in said), said
+    assert not dest.is_file()
+    assert [] == list(disk.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("way", ["file", "pipe", "compressed"])
+def test_an_image_is_not_loaded_into_a_full_store(archive: Path, disk: Path, way: str) -> None:
+    """The error says that there is no room, and where; a copy is given up before the disk is full."""
+    Store(disk / "store", MODE.value)
+    packed = archive.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(archive.read_bytes(), 1))
+    given = {"file": ("-i", str(archive)), "pipe": (), "compressed": ("-i", str(packed))}[way]
+    done = command(disk / "store", "load", *given, stdin=archive.read_bytes() if way == "pipe" else b"")
+    said = done.stderr.decode()
+    assert 5 == done.returncode, said
+    expected = "the store's disk is full" if way == "file" else "the store's disk has no room for a copy of the archive"
+    assert f"error: {disk / 'store'}" in said
+    assert expected in said
+    assert "  fix: make room on the store's disk" in said
+    assert check(Store(disk / "store", MODE.value)).good
+    assert os.statvfs(disk).f_bavail * PAGE > ROOM // 2
 
 
 def test_files_that_may_not_grow_break_nothing(tmp_path: Path, tar: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.errors import DataError, HostError
+from repro.oci import compression
 from repro.oci.compression import decompressed
 from repro.oci.limits import Swelling
 
@@ -103,3 +104,58 @@ def test_zstd_without_the_means_says_what_to_install(monkeypatch):
     with pytest.raises(HostError) as caught:
         decompressed(io.BytesIO(COMPRESSORS["zstd"](b"x")))
     assert "zstandard" in (caught.value.hint or "")
+
+
+@pytest.fixture
+def work(monkeypatch) -> dict[str, int]:
+    """What a gzip costs: engines made, calls of them, and bytes fed to them."""
+    done = {"engines": 0, "calls": 0, "fed": 0}
+    new, error = compression._inflater()
+
+    class Counting:
+        def __init__(self) -> None:
+            self._engine = new()
+            done["engines"] += 1
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._engine, name)
+
+        def decompress(self, data: bytes, most: int, /) -> bytes:
+            done["calls"] += 1
+            done["fed"] += len(data)
+            return self._engine.decompress(data, most)
+
+    monkeypatch.setattr(compression, "_inflater", lambda: (Counting, error))
+    return done
+
+
+def test_a_small_member_costs_little(work):
+    """What follows a member is not handed over with it, again and again: members of 100 bytes cost their own size."""
+    packed = gzip.compress(bytes(range(100)), 1)
+    assert 5000 * 100 == len(read_all(decompressed(io.BytesIO(packed * 5000)), 1 << 20))
+    assert 5001 == work["engines"]
+    assert work["fed"] <= 5000 * 4096  # not 5000 times half a megabyte
+
+
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_a_flood_of_empty_members_is_refused(content, work):
+    """Each costs as much as kilobytes of data: no writer makes them, and it ends after the first 10,000."""
+    packed = gzip.compress(content)
+    with pytest.raises(DataError, match="10001 gzip members"):
+        read_all(decompressed(io.BytesIO(packed * 100_000)), 1 << 20)
+    assert 10_001 >= work["engines"]
+
+
+def test_empty_members_among_others_are_read(work):
+    """Writers of blocks end with an empty one: they are no flood, however many blocks there are."""
+    packed = gzip.compress(bytes(300)) + gzip.compress(b"")
+    assert 6000 * 300 == len(read_all(decompressed(io.BytesIO(packed * 6000)), 1 << 20))
+    assert 12_001 == work["engines"]
+
+
+def test_a_large_member_is_handed_over_in_large_pieces(work):
+    """A member of megabytes takes a few calls, and little is handed over twice."""
+    packed = gzip.compress(bytes(range(256)) * (16 << 10), 0)
+    assert 4 << 20 == len(read_all(decompressed(io.BytesIO(packed)), 1 << 20))
+    assert work["fed"] <= 2 * len(packed)
+    assert work["calls"] <= 40  # from 4 KiB on, each twice as much

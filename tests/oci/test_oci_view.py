@@ -75,13 +75,18 @@ def on_disk(top: Path) -> dict[str, tuple[str, object]]:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(layers=_layers)
 def test_the_view_is_what_overlay_shows(layers: list[Node], fresh) -> None:
-    """For any stack of layers the view lists, types and reads what the kernel's overlay mount does."""
+    """For any stack of layers the view lists, types and reads what the kernel's overlay mount does.
+
+    overlay is given what is above an opaque root, as `Store.layer_stack` does (test_oci_opaque).
+    """
     top = fresh()
     for number, layer in enumerate(layers):
         make(top / str(number), layer, "real")
-    mounted = top / "m"
+    mounted, empty = top / "m", top / "empty"  # overlay wants two folders at least
     mounted.mkdir()
-    lowers = ":".join(str(top / str(number)) for number in reversed(range(len(layers))))
+    empty.mkdir()
+    lowest = max((number for number, layer in enumerate(layers) if layer.opaque), default=0)
+    lowers = ":".join([*(str(top / str(number)) for number in reversed(range(lowest, len(layers)))), str(empty)])
     mount = ["mount", "-t", "overlay", "overlay", "-o", f"ro,userxattr,lowerdir={lowers}", str(mounted)]
     subprocess.run(mount, check=True, capture_output=True)
     try:

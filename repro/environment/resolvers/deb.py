@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import lzma
 import os
-import zlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
+from repro.digest import CHUNK
 from repro.errors import DataError, HostError
+from repro.oci.compression import decompressed
 from repro.oci.untar import TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from repro.digest import Source
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60  # bytes of an ar member's header
@@ -154,65 +157,28 @@ def _members(data: bytes, package: str) -> Iterator[Member]:
 
 
 def _unpack(raw: bytes, suffix: str, what: str) -> bytes:
+    """Return the bytes that are packed in ``raw``; DataError where they are damaged, or more than `LIMIT`."""
+    if not suffix:
+        return raw
+    if suffix not in {".xz", ".gz", ".zst"}:
+        raise DataError(f"{what} is compressed in a way that is not known here")
+    packed = io.BytesIO(raw)
     try:
-        match suffix:
-            case "":
-                data = raw
-            case ".xz":
-                data = _decompress(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), raw, what)
-            case ".gz":
-                data = _decompress(lambda: zlib.decompressobj(wbits=31), raw, what)
-            case ".zst":
-                data = _unpack_zstd(raw, what)
-            case _:
-                raise DataError(f"{what} is compressed in a way that is not known here")
-    except (lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{what} is damaged", why=str(error)) from error
-    return data
+        return _read_all(lzma.LZMAFile(packed, format=lzma.FORMAT_XZ) if suffix == ".xz" else decompressed(packed))
+    except HostError as error:
+        error.where = what
+        raise
+    except (DataError, lzma.LZMAError, EOFError) as error:
+        why = error.message if isinstance(error, DataError) else str(error)
+        raise DataError(f"{what} cannot be unpacked", why=why) from error
 
 
-class _Decompressor(Protocol):
-    """What lzma's and zlib's have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-def _decompress(new: Callable[[], _Decompressor], raw: bytes, what: str) -> bytes:
-    """Return the bytes of one or more streams, each of which must be whole."""
+def _read_all(stream: Source) -> bytes:
     pieces: list[bytes] = []
     left = LIMIT
-    while raw or not pieces:
-        decompressor = new()
-        pieces.append(decompressor.decompress(raw, left))
-        left -= len(pieces[-1])
-        if left <= 0:
-            raise DataError(f"{what} unpacks to more than {LIMIT >> 30} GiB")
-        if not decompressor.eof:
-            raise DataError(f"{what} is damaged", why="it ends too early")
-        raw = decompressor.unused_data
+    while piece := stream.read(CHUNK):
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise DataError(f"it has more than {LIMIT} bytes")
     return b"".join(pieces)
-
-
-def _unpack_zstd(raw: bytes, what: str) -> bytes:
-    """Return the bytes of a zstd stream, where this Python has the means (3.14, or the package zstandard)."""
-    from importlib import import_module  # noqa: PLC0415 - one of two modules, neither of which must be there
-    from importlib.util import find_spec  # noqa: PLC0415
-
-    for package, name in (("compression", "compression.zstd"), ("zstandard", "zstandard")):
-        if find_spec(package) is None:
-            continue
-        module = import_module(name)
-        new = module.ZstdDecompressor
-        decompressor = new() if package == "compression" else new().decompressobj()
-        try:
-            return bytes(decompressor.decompress(raw))
-        except module.ZstdError as error:
-            raise DataError(f"{what} is damaged", why=str(error)) from error
-    raise HostError(
-        f"{what} is compressed with zstd, which this Python cannot read",
-        hint="run `pip install zstandard` where repro is installed, or use Python 3.14 or later",
-    )
