@@ -34,6 +34,7 @@ class Served:
     data: Path
     authority: Path | None = None
     tokens: TokenServer | None = None
+    server: Server | None = None
 
 
 def free_port() -> int:
@@ -46,8 +47,8 @@ def free_port() -> int:
 @contextlib.contextmanager
 def plain_registry(folder: Path) -> Iterator[Served]:
     """A registry in plain HTTP that asks nobody for a login."""
-    with _registry(folder, {}, "http") as host:
-        yield Served(host, folder / "data")
+    with _registry(folder, {}, "http") as server:
+        yield Served(server.host, folder / "data", server=server)
 
 
 @contextlib.contextmanager
@@ -61,8 +62,8 @@ def tls_registry(folder: Path) -> Iterator[Served]:
         "auth": {"htpasswd": {"realm": "lab", "path": str(htpasswd)}},
         "http": {"tls": {"certificate": f"{folder}/tls/server.crt", "key": f"{folder}/tls/server.key"}},
     }
-    with _registry(folder, settings, "https") as host:
-        yield Served(host, folder / "data", authority)
+    with _registry(folder, settings, "https") as server:
+        yield Served(server.host, folder / "data", authority, server=server)
 
 
 @contextlib.contextmanager
@@ -72,8 +73,8 @@ def token_registry(folder: Path) -> Iterator[Served]:
     tokens = TokenServer(folder / "tls")
     realm = {"realm": tokens.url, "service": "lab", "issuer": "lab", "rootcertbundle": f"{folder}/tls/server.crt"}
     try:
-        with _registry(folder, {"auth": {"token": realm}}, "http") as host:
-            yield Served(host, folder / "data", tokens=tokens)
+        with _registry(folder, {"auth": {"token": realm}}, "http") as server:
+            yield Served(server.host, folder / "data", tokens=tokens, server=server)
     finally:
         tokens.close()
 
@@ -97,36 +98,58 @@ def make_certificates(folder: Path) -> Path:
     return folder / "ca.crt"
 
 
-@contextlib.contextmanager
-def _registry(folder: Path, settings: dict, scheme: str) -> Iterator[str]:
-    """Run docker-registry until the block ends; give its host and port."""
-    folder.mkdir(parents=True, exist_ok=True)
-    host = f"127.0.0.1:{free_port()}"
-    config = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-        **settings,
-        "http": {"addr": host, "secret": "lab", **settings.get("http", {})},
-    }
-    (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            ["docker-registry", "serve", folder / "config.yml"],
-            env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "OTEL_TRACES_EXPORTER": "none"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        _wait(server, f"{scheme}://{host}/v2/", folder)
-        yield host
-    finally:
-        server.terminate()
+class Server:
+    """docker-registry as a process, which may be killed and started again; ``host`` stays, and what it has."""
+
+    def __init__(self, folder: Path, settings: dict, scheme: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.host = f"127.0.0.1:{free_port()}"
+        self._folder = folder
+        self._url = f"{scheme}://{self.host}/v2/"
+        config = {
+            "version": 0.1,
+            "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+            **settings,
+            "http": {"addr": self.host, "secret": "lab", **settings.get("http", {})},
+        }
+        (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self._folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["docker-registry", "serve", self._folder / "config.yml"],
+                env={"PATH": "/usr/bin:/bin", "HOME": str(self._folder), "OTEL_TRACES_EXPORTER": "none"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        _wait(self.process, self._url, self._folder)
+
+    def kill(self) -> None:
+        """Have it die as in a power cut."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Let it end."""
+        self.process.terminate()
         try:
-            server.wait(10)
+            self.process.wait(10)
         except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+            self.kill()
+
+
+@contextlib.contextmanager
+def _registry(folder: Path, settings: dict, scheme: str) -> Iterator[Server]:
+    """Run docker-registry until the block ends."""
+    server = Server(folder, settings, scheme)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def _wait(server: subprocess.Popen, url: str, folder: Path) -> None:

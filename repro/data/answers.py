@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 PIECE = 1 << 18  # bytes per read
+WANTS_LOGIN = "wants a user name and a password, or others"
+PROXY_LOGIN = "name them in the proxy's variable: http://USER:PASSWORD@HOST:PORT"
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -76,8 +80,11 @@ def retry_after(value: str | None) -> float | None:
         return None
 
 
-def plain(error: urllib3.exceptions.HTTPError, url: str) -> Broken | FetchError:
-    """Return urllib3's error in plain words; a FetchError where another attempt cannot help."""
+def plain(error: urllib3.exceptions.HTTPError, url: str, proxy: str = "") -> Broken | FetchError:
+    """Return urllib3's error in plain words; a FetchError where another attempt cannot help.
+
+    ``proxy`` is the address of the one between, where there is one; its user name and password are not shown.
+    """
     from urllib3 import exceptions  # noqa: PLC0415
 
     host = urlsplit(url).hostname
@@ -91,7 +98,7 @@ def plain(error: urllib3.exceptions.HTTPError, url: str) -> Broken | FetchError:
         case exceptions.LocationValueError() | exceptions.LocationParseError():
             return FetchError(f"cannot fetch {redacted(url)}", why="not a valid address")
         case exceptions.ProxyError():
-            return Broken(f"the proxy for {host} cannot be used: {error.original_error}")
+            return _proxy_failure(error, url, redacted(proxy))
         case exceptions.NameResolutionError():
             return Broken(f"the host {host} is not known here: is the network up?")
         case exceptions.NewConnectionError():
@@ -100,4 +107,26 @@ def plain(error: urllib3.exceptions.HTTPError, url: str) -> Broken | FetchError:
         case exceptions.ConnectTimeoutError() | exceptions.ReadTimeoutError():
             return Broken(f"no answer from {host} in time")
         case _:
-            return Broken(f"the connection to {host} broke: {error}")
+            return Broken(f"the connection to {host} broke: {_cause(error)}")
+
+
+def _cause(error: urllib3.exceptions.HTTPError) -> str:
+    """Return why a connection broke, without the names of Python's classes."""
+    cause = error.args[1] if len(error.args) > 1 else None
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return "it was closed before an answer came"
+    return cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error)
+
+
+def _proxy_failure(error: urllib3.exceptions.ProxyError, url: str, proxy: str) -> Broken | FetchError:
+    """Return what the failure of a proxy means: none is there, or it does not let us through."""
+    cause = error.original_error
+    why = str(cause)
+    refused = re.search(r"Tunnel connection failed: (4\d\d)", why)  # http.client's words for an answer to CONNECT
+    if refused and refused[1] in ("401", "407"):  # some say the one, and mean the other
+        return FetchError(f"cannot fetch {redacted(url)}", why=f"the proxy {proxy} {WANTS_LOGIN}", hint=PROXY_LOGIN)
+    if refused and int(refused[1]) not in TRY_AGAIN:
+        return FetchError(f"cannot fetch {redacted(url)}", why=f"the proxy {proxy} does not let us through: {why}")
+    if isinstance(cause.__cause__, OSError) and cause.__cause__.strerror:
+        why = cause.__cause__.strerror
+    return Broken(f"the proxy {proxy} for {urlsplit(url).hostname} cannot be used: {why}")

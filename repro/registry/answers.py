@@ -21,8 +21,9 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
-from repro.data.answers import TRY_AGAIN, Broken, NotThereError, retry_after
+from repro.data.answers import PROXY_LOGIN, TRY_AGAIN, WANTS_LOGIN, Broken, NotThereError, retry_after
 from repro.dataclass import dataclass
+from repro.digest import Digest
 from repro.errors import DataError, FetchError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _LONGEST_BODY = 64 << 10  # bytes of an error's body that are read
 _LONGEST_TEXT = 300  # characters of a server's own words that are shown
+PORTAL = "is there a page to log in to this network?"
 _UNNAMED = {
     "MANIFEST_BLOB_UNKNOWN": "a blob that the manifest names was not uploaded",
     "SIZE_INVALID": "the number of bytes is not the announced one",
@@ -77,6 +79,14 @@ class TooMany(Broken):
         self.final = final
 
 
+def claimed_digest(response: BaseHTTPResponse) -> Digest | None:
+    """Return Docker-Content-Digest where it is one of sha256; others say nothing that could be compared."""
+    try:
+        return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
+    except DataError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer that is not what was hoped for: status, the specification's error codes, the server's words."""
@@ -118,7 +128,7 @@ class Refusal:
         if self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return denied(what, self.answered, host, login())
         if self.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            return FetchError(what, why="the proxy wants a user name and a password", hint="http://USER:PASSWORD@HOST")
+            return FetchError(what, why=f"the proxy {WANTS_LOGIN}", hint=PROXY_LOGIN)
         if self.status == HTTPStatus.NOT_FOUND:
             return self._unknown(what)
         if self.status == HTTPStatus.BAD_REQUEST and "HTTPS" in self.text:
@@ -126,6 +136,8 @@ class Refusal:
             return FetchError(what, why=f"{host} speaks TLS and was asked in plain HTTP", hint=hint)
         if self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return FetchError(what, why=self.answered, hint=f"let the proxy in front of {host} take larger bodies")
+        if self.status < HTTPStatus.BAD_REQUEST:
+            return FetchError(what, why=f"{self.answered}, which is no answer to that", hint=PORTAL)
         return FetchError(what, why=self.answered)
 
     def _unknown(self, what: str) -> NotThereError:
@@ -149,7 +161,7 @@ def denied(what: str, answered: str, host: str, login: Login | None) -> DeniedEr
     if login is None:
         why = f"{answered}; no login for {host} is known, and private repositories look like missing ones"
         return DeniedError(f"denied: {what}", why=why, hint=f"repro registry login {host}")
-    name = f"{login.user!r}" if login.user else "an identity token"
+    name = f"{login.user!r}" if login.user else "the owner of a registry token" if login.token else "an identity token"
     return DeniedError(
         f"denied: {what}",
         why=f"{answered}; asked as {name}, from {login.source}",

@@ -12,7 +12,7 @@ from repro.data.transports import receive
 from repro.digest import Digest
 from repro.errors import DataError, FetchError
 from repro.oci.model import Descriptor, MediaTypes
-from repro.registry.answers import LyingError
+from repro.registry.answers import PORTAL, LyingError, claimed_digest
 from repro.registry.auth import Access, Authorizer
 from repro.registry.connections import Connections, Timing, dismiss, small_body
 from repro.registry.exchange import Ask, Exchange
@@ -62,7 +62,7 @@ class Registry:
         prefix: below which all repositories are (a mirror's).
         writes: repositories are read to be written to: the right to do both is asked for at once.
         login: used instead of what ``credentials`` find.
-        timing: how patient to be.
+        timing: how patient to be; by default as ``settings`` say.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Registry:
         self.host = host
         self.prefix = prefix
         self._writes = writes
-        self._connections = Connections(host, settings, environ, timing or Timing())
+        self._connections = Connections(host, settings, environ, timing or Timing.of(settings.of(host)))
 
         def find(path: str) -> Login | None:
             return login if login is not None else credentials.find(host, path)
@@ -92,6 +92,10 @@ class Registry:
     def close(self) -> None:
         """Close the connections that are kept."""
         self._connections.close()
+
+    def abort(self) -> None:
+        """End what other threads ask for, at once; nothing can be asked for any more, and who tries is Interrupted."""
+        self._connections.abort()
 
     def name(self, path: str) -> str:
         """Return the repository's name here, for people."""
@@ -130,7 +134,7 @@ class Registry:
 
         response, data = self._exchange.patiently(what, attempt)
         digest = Digest.of(data)
-        for claimed in (reference if isinstance(reference, Digest) else None, _claimed_digest(response)):
+        for claimed in (reference if isinstance(reference, Digest) else None, claimed_digest(response)):
             if claimed is not None and claimed != digest:
                 raise LyingError(what, why=f"the bytes that came are those of {digest}, not of {claimed}")
         return RemoteManifest(data, self._manifest_type(response, data, what), digest)
@@ -147,7 +151,7 @@ class Registry:
         dismiss(response)
         if response.status == HTTPStatus.NOT_FOUND:
             return None
-        digest, size, media_type = _claimed_digest(response), _length(response), _content_type(response)
+        digest, size, media_type = claimed_digest(response), _length(response), _content_type(response)
         if digest is None or size is None or media_type not in _MANIFESTS:
             found = self.manifest(path, reference)
             return Descriptor(found.media_type, found.digest, len(found.data))
@@ -168,7 +172,7 @@ class Registry:
             Ask("PUT", url, what, Access.push(self._inner(path)), accepted, headers, body=data)
         )
         dismiss(response)
-        digest, claimed = Digest.of(data), _claimed_digest(response)
+        digest, claimed = Digest.of(data), claimed_digest(response)
         if claimed is not None and claimed != digest:
             raise LyingError(what, why=f"the registry has it as {claimed}, and it is {digest}")
         return digest
@@ -180,9 +184,7 @@ class Registry:
             document = json.loads(data)
             inner = document.get("mediaType")
         except (ValueError, RecursionError, AttributeError):
-            raise LyingError(
-                what, why="what came is no manifest", hint="is there a page to log in to this network?"
-            ) from None
+            raise LyingError(what, why="what came is no manifest", hint=PORTAL) from None
         media_type = inner if isinstance(inner, str) and inner else _content_type(response)
         if media_type not in _MANIFESTS:
             shown = str(media_type)[:100]
@@ -309,14 +311,6 @@ class Registry:
 
 def _spelled(reference: str | Digest) -> str:
     return f"@{reference}" if isinstance(reference, Digest) else f":{reference}"
-
-
-def _claimed_digest(response: BaseHTTPResponse) -> Digest | None:
-    """Return Docker-Content-Digest where it is one of sha256; others say nothing that could be compared."""
-    try:
-        return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
-    except DataError:
-        return None
 
 
 def _length(response: BaseHTTPResponse) -> int | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING, TypeAlias
+import weakref
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from repro.data.addresses import proxy_for, redacted
 from repro.data.answers import Broken, body, plain
 from repro.data.transports import CONNECT_TIMEOUT, READ_TIMEOUT, make_pool
 from repro.dataclass import dataclass
-from repro.errors import FetchError
+from repro.errors import FetchError, Interrupted
 from repro.names import API_HOSTS
 from repro.registry.answers import LyingError
 from repro.registry.settings import lines_for
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import urllib3
+    from urllib3.connectionpool import HTTPConnectionPool
     from urllib3.response import BaseHTTPResponse
 
-    from repro.registry.settings import Settings
+    from repro.registry.settings import Settings, Trust
 
 Body: TypeAlias = "bytes | Callable[[], Iterator[bytes]] | None"
 _NAMES = {host: name for name, host in API_HOSTS.items()}
@@ -48,6 +51,14 @@ class Timing:
     pause: float = 0.5
     longest_pause: float = 60.0
     attempts: int = 5
+
+    @classmethod
+    def of(cls, trust: Trust) -> Timing:
+        """Return how patient the user wants us to be with a registry."""
+        usual = cls()
+        read = usual.read if trust.timeout is None else trust.timeout
+        attempts = usual.attempts if trust.attempts is None else trust.attempts
+        return cls(connect=min(usual.connect, read), read=read, attempts=attempts)
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -78,6 +89,8 @@ class Connections:
         self._trust = settings.of(host)
         self._pools: dict[tuple[str, str, str], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.ended = threading.Event()
         scheme = "http" if self._trust.insecure else "https"
         self.base = f"{scheme}://{API_HOSTS.get(host, host)}"
 
@@ -87,6 +100,23 @@ class Connections:
             for pool in self._pools.values():
                 pool.clear()
             self._pools.clear()
+
+    def abort(self) -> None:
+        """End requests under way in other threads, and all that would follow: each raises `Broken` or Interrupted.
+
+        Who waits for a silent server notices at once, and not when its patience ends.
+        """
+        self.ended.set()
+        with self._lock:
+            opened = list(self._sockets)
+        for one in opened:
+            with contextlib.suppress(OSError):  # it is closed already
+                socket.socket.shutdown(one, socket.SHUT_RDWR)  # not TLS's own, which would wait for the server
+
+    def check(self) -> None:
+        """Raise Interrupted after `abort`."""
+        if self.ended.is_set():
+            raise Interrupted("what a registry was asked for is not wanted any more")
 
     def may_be_plain(self, url: str) -> bool:
         """Return whether ``url`` may be asked: over TLS always, without it where the user said so of either host."""
@@ -120,6 +150,7 @@ class Connections:
         """
         import urllib3  # noqa: PLC0415 - 60 ms that only a command with a registry pays
 
+        self.check()
         timeout = urllib3.Timeout(connect=self.timing.connect, read=patience or self.timing.read)
         try:
             return self._pool(url).request(
@@ -135,7 +166,7 @@ class Connections:
         except urllib3.exceptions.SSLError as error:
             raise self._tls_failure(error, url, what) from error
         except urllib3.exceptions.HTTPError as error:
-            failure = plain(error, url)
+            failure = plain(error, url, proxy_for(url, self._environ))
             if isinstance(failure, FetchError):
                 failure.message = what
             raise failure from error
@@ -165,7 +196,15 @@ class Connections:
             if pool is None:
                 context = None if urlsplit(url).scheme == "http" else self._context(host)
                 pool = self._pools[key] = make_pool(proxy, ssl_context=context)
+                pool.pool_classes_by_scheme = _watched(pool.pool_classes_by_scheme, self._opened)
             return pool
+
+    def _opened(self, opened: object) -> None:
+        """Note a socket, for `abort`; TLS within the TLS of a proxy is none."""
+        if isinstance(opened, socket.socket):
+            with self._lock:
+                self._sockets.add(opened)
+        self.check()
 
     def _context(self, host: str) -> ssl.SSLContext:
         """Return how a server proves itself: to the system's authorities, the host's own and the registry's.
@@ -193,6 +232,24 @@ class Connections:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def _watched(
+    pools: Mapping[str, type[HTTPConnectionPool]], opened: Callable[[object], None]
+) -> dict[str, type[HTTPConnectionPool]]:
+    """Return classes of pools by scheme whose connections tell ``opened`` their socket."""
+
+    def watched(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+        connection: Any = pool.ConnectionCls
+
+        def connect(self: Any) -> None:
+            connection.connect(self)
+            opened(self.sock)
+
+        made = type(connection.__name__, (connection,), {"connect": connect})
+        return type(pool.__name__, (pool,), {"ConnectionCls": made})
+
+    return {scheme: watched(pool) for scheme, pool in pools.items()}
 
 
 @contextlib.contextmanager

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _DOCKER_KEY = "https://index.docker.io/v1/"  # how docker itself spells docker.io in its file and to helpers
+_TEXTS = ("auth", "username", "password", "identitytoken", "registrytoken")  # of an entry
+_TOKEN = re.compile(r"[\x21-\x7e]*")  # what can stand in a header
 _IDENTITY = "<token>"  # a helper's user name where its secret is an identity token
 _HELPER_SECONDS = 60.0  # it may ask its user to unlock a key ring
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -43,12 +45,16 @@ _NONE_FOUND = "credentials not found"  # what helpers say, with exit status 1, o
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A name and a password, or an ``identity`` token instead of the password; ``source`` says for people whence."""
+    """A name and a password, or an ``identity`` token instead of the password; ``source`` says for people whence.
+
+    ``token`` is none that others are asked for with, but the bearer token itself (docker's ``registrytoken``).
+    """
 
     user: str
     password: str = field(repr=False)
     identity: str = field(default="", repr=False)
     source: str = ""
+    token: str = field(default="", repr=False)
 
     def basic(self) -> str:
         """Return the value of an Authorization field (RFC 7617, in UTF-8)."""
@@ -182,8 +188,8 @@ class _File:
         wrong = DataError(f"{self._path}: the login of {key!r} cannot be read", hint=f"repro registry login {key}")
         if not isinstance(entry, dict):
             raise wrong
-        texts = {name: entry.get(name) or "" for name in ("auth", "username", "password", "identitytoken")}
-        if not all(isinstance(text, str) for text in texts.values()):
+        texts = {name: entry.get(name) or "" for name in _TEXTS}
+        if not all(isinstance(text, str) for text in texts.values()) or not _TOKEN.fullmatch(texts["registrytoken"]):
             raise wrong
         user, password = texts["username"], texts["password"]
         if texts["auth"]:
@@ -195,9 +201,9 @@ class _File:
             if not colon:
                 raise wrong
             password = password.rstrip("\0")  # docker pads old ones
-        if not user and not texts["identitytoken"]:
+        if not user and not texts["identitytoken"] and not texts["registrytoken"]:
             return None
-        return Login(user, password, texts["identitytoken"], self._path)
+        return Login(user, password, texts["identitytoken"], self._path, texts["registrytoken"])
 
     def _ask(self, helper: object, key: str) -> Login | None:
         """Return what a helper says of ``key``; None where it knows nothing."""

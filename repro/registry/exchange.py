@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -123,6 +122,7 @@ class Exchange:
         Raises:
             RateLimitError: the registry asks us to come again later than we wait.
             UnreachableError: no attempt brought an answer.
+            Interrupted: the registry's `abort` was called meanwhile.
         """
         timing = self.timing
         failed = 0
@@ -131,6 +131,7 @@ class Exchange:
             try:
                 return attempt()
             except Broken as broken:
+                self._connections.check()
                 progressed = moved() >= reached + _PROGRESS
                 reached = max(reached, moved())
                 failed = 1 if progressed else failed + 1
@@ -141,7 +142,7 @@ class Exchange:
                     raise UnreachableError(what, why=f"{broken} (tried {failed} times)") from broken
                 pause = timing.pause * 2 ** (failed - 1) if broken.pause is None else broken.pause
                 log.debug("%s: %s; again in %.1f s", what, broken, min(pause, timing.longest_pause))
-                time.sleep(min(pause, timing.longest_pause))
+                self._connections.ended.wait(min(pause, timing.longest_pause))
 
     def ask(self, ask: Ask) -> BaseHTTPResponse:
         """Return the answer to a request that may be made several times; raises as `once` and `patiently` do."""

@@ -7,8 +7,9 @@ next attempt sends what is still missing.
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, BinaryIO
 
 from repro.data.answers import NotThereError
@@ -20,7 +21,10 @@ from repro.oci.known import blob_of, note_blob, note_manifest, note_place, place
 from repro.oci.model import Descriptor, ImageConfig, Manifest, MediaTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from _typeshed import ReadableBuffer
 
     from repro.digest import Digest
     from repro.events import Sink
@@ -70,9 +74,10 @@ class _Push:
         hints = dict(zip(diff_ids, before[0].layers, strict=True)) if before is not None else {}
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="push") as pool, contextlib.ExitStack() as failing:
             failing.callback(pool.shutdown, wait=False, cancel_futures=True)
-            failing.callback(self._stop.set)  # uploads under way end at their next piece
+            failing.callback(self._end)
             tasks = {one: pool.submit(self._layer, one, hints.get(one)) for one in dict.fromkeys(diff_ids)}
-            layers = {one: task.result() for one, task in tasks.items()}
+            wait(tasks.values(), return_when=FIRST_EXCEPTION)
+            layers = {one: task.result() for one, task in tasks.items() if task.done()}
             failing.pop_all()
         manifest = Manifest(
             Descriptor(MediaTypes.CONFIG, image_id, len(config)), tuple(layers[one] for one in diff_ids)
@@ -85,6 +90,11 @@ class _Push:
                 self._send(manifest.config, file)
         self._registry.put_manifest(self._path, self._reference, data, manifest.media_type)
         return note_manifest(store, image_id, self._repository, data)
+
+    def _end(self) -> None:
+        """Have uploads under way end, those to a silent registry too."""
+        self._stop.set()
+        self._registry.abort()
 
     def _manifests(self, image_id: Digest, layers: int) -> Iterator[tuple[Manifest, bytes]]:
         """Yield the manifests that the image is known by: there, elsewhere, and what the name stands for there now."""
@@ -109,7 +119,7 @@ class _Push:
                 with open(self._store.blob_path(blob.digest), "rb") as file:
                     self._send(blob, file)
                 return blob
-        with self._store.workspace() as room, open(room / "blob", "w+b") as file:
+        with self._store.workspace() as room, _Room(room / "blob", self._check) as file:
             blob = compress_layer(self._store, diff_id, file, self._compression)
             file.flush()
             note_blob(self._store, diff_id, blob)
@@ -148,3 +158,16 @@ class _Push:
     @staticmethod
     def _what(digest: Digest) -> str:
         return f"pushing {digest.short}"
+
+
+class _Room(io.BufferedRandom):
+    """A new file that asks ``check`` before each piece, so that a long compression can be ended."""
+
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
+        super().__init__(io.FileIO(path, "w+b"))
+        self._check = check
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Append ``data``; whatever ``check`` raises comes out."""
+        self._check()
+        return super().write(data)

@@ -13,7 +13,7 @@ from urllib.parse import quote, urljoin
 from repro.data.answers import PIECE, Broken, NotThereError
 from repro.digest import Digest
 from repro.errors import DataError, FetchError
-from repro.registry.answers import LyingError
+from repro.registry.answers import LyingError, claimed_digest
 from repro.registry.auth import Access
 from repro.registry.connections import dismiss
 from repro.registry.exchange import Ask
@@ -238,6 +238,9 @@ class Sending:
         self._check_room(response, ask, count)
         if response.status != HTTPStatus.BAD_REQUEST:
             dismiss(response)
+            claimed = claimed_digest(response)
+            if claimed is not None and claimed != self._digest:
+                raise LyingError(self._what, why=f"the registry has it as {claimed}")
             return
         resumed = self._resumed
         refused = self._exchange.refusal(response, ask)

@@ -8,6 +8,8 @@
     [registry."images.lab.example"]
     ca = "lab-ca.crt"                     # trusted beside the system's authorities; relative to this file
     mirrors = ["cache.lab.example/hub"]   # asked first for what is known by its digest
+    timeout = 20                          # seconds of silence that end an attempt
+    attempts = 3                          # that bring nothing, before it is given up
 
 Certificates that docker and podman were given (``certs.d/HOST/*.crt``) are trusted as well. Nothing is insecure
 unless this file says so, the loopback included.
@@ -19,6 +21,7 @@ import difflib
 import os
 import re
 import tomllib
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from repro.dataclass import dataclass
@@ -29,7 +32,9 @@ from repro.names import API_HOSTS, parse_domain
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_KEYS = ("insecure", "verify", "ca", "mirrors")
+_KEYS = ("insecure", "verify", "ca", "mirrors", "timeout", "attempts")
+_LONGEST_TIMEOUT = 3600  # seconds
+_MOST_ATTEMPTS = 100
 _HEADER = re.compile(r"\s*\[[^\[].*\]\s*(?:#.*)?")
 _TOML_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
@@ -53,7 +58,8 @@ class Trust:
     """How one registry is spoken to.
 
     ``insecure``: plain HTTP. ``verify``: its certificate is checked. ``authorities`` are PEM files trusted beside the
-    system's; ``clients`` pairs of certificate and key that prove who we are.
+    system's; ``clients`` pairs of certificate and key that prove who we are. ``timeout``, in seconds, and ``attempts``
+    say how patient to be; None is what `repro.registry.connections.Timing` has.
     """
 
     insecure: bool = False
@@ -61,6 +67,8 @@ class Trust:
     authorities: tuple[str, ...] = ()
     clients: tuple[tuple[str, str], ...] = ()
     mirrors: tuple[Mirror, ...] = ()
+    timeout: float | None = None
+    attempts: int | None = None
 
 
 class Settings:
@@ -104,7 +112,7 @@ class Settings:
         for folder in self._folders:
             for name in sorted({host, API_HOSTS.get(host, host)}):
                 _add_certificates(os.path.join(folder, name), authorities, clients)
-        return Trust(trust.insecure, trust.verify, tuple(authorities), tuple(clients), trust.mirrors)
+        return replace(trust, authorities=tuple(authorities), clients=tuple(clients))
 
 
 def _add_certificates(folder: str, authorities: list[str], clients: list[tuple[str, str]]) -> None:
@@ -175,7 +183,24 @@ class _Reading:
                         hint="keep one of the two; `verify = false` is TLS without checking the certificate",
                     )
         authorities = (self._authority(path, table["ca"]),) if "ca" in table else ()
-        return Trust(insecure, verify, authorities, (), self._mirrors(path, table.get("mirrors", [])))
+        return Trust(
+            insecure,
+            verify,
+            authorities,
+            mirrors=self._mirrors(path, table.get("mirrors", [])),
+            timeout=self._timeout(path, table["timeout"]) if "timeout" in table else None,
+            attempts=self._attempts(path, table["attempts"]) if "attempts" in table else None,
+        )
+
+    def _timeout(self, path: tuple[str, str], value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST_TIMEOUT:
+            raise self._wrong(path, "timeout", f"a number of seconds, above 0 and at most {_LONGEST_TIMEOUT}")
+        return float(value)
+
+    def _attempts(self, path: tuple[str, str], value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_ATTEMPTS:
+            raise self._wrong(path, "attempts", f"a whole number from 1 to {_MOST_ATTEMPTS}")
+        return value
 
     def _authority(self, path: tuple[str, str], value: object) -> str:
         if not isinstance(value, str):

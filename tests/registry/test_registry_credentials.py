@@ -113,6 +113,20 @@ def test_an_identity_token(environ, write):
     assert Login("me", "", "tok", path) == Credentials(environ).find("a:1")
 
 
+def test_a_registry_token(environ, write):
+    """docker's registrytoken is read, with a name or without; one that would break out of its header is refused."""
+    path = write(
+        DOCKER, {"auths": {"a:1": {"registrytoken": "tok"}, "b:1": {**_auth("me", "p"), "registrytoken": "t"}}}
+    )
+    assert Login("", "", "", path, "tok") == Credentials(environ).find("a:1")
+    assert Login("me", "p", "", path, "t") == Credentials(environ).find("b:1")
+    assert "tok" not in repr(Login("", "", "", "f", "tok"))
+    write(DOCKER, {"auths": {"a:1": {"registrytoken": "tok-secret\r\nX-Evil: 1"}}})
+    with pytest.raises(DataError, match="the login of 'a:1' cannot be read") as caught:
+        Credentials(environ).find("a:1")
+    assert "secret" not in str(caught.value)
+
+
 def test_a_colon_in_the_password(environ, write):
     """Only the first colon separates."""
     write(OWN, {"auths": {"a:1": _auth("me", "a:b:")}})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
+import time
 
 import pytest
 
@@ -236,8 +238,8 @@ def test_lists_that_are_none(scripted, registry, monkeypatch):
 def test_too_many_requests(scripted, connect, monkeypatch):
     """A short pause is waited for; a long one is told, with the way to a higher limit."""
     pauses = []
-    monkeypatch.setattr(exchange.time, "sleep", pauses.append)
     registry = connect(scripted.host, insecure=True)
+    monkeypatch.setattr(registry._connections.ended, "wait", pauses.append)
     scripted.on("GET /v2/a/tags/list", reply(429, Retry_After="0"), reply(429), reply(200, b'{"tags": ["x"]}'))
     assert ("x",) == registry.tags("a")
     assert [0, 0.002] == pauses
@@ -588,8 +590,26 @@ def test_a_proxy_is_used(scripted, connect, environ):
     dead = {**environ, "http_proxy": "http://127.0.0.1:1", "no_proxy": "127.0.0.1"}
     scripted.on("GET /v2/", reply(200))
     connect(scripted.host, insecure=True, environ=dead).ping()
-    with pytest.raises(UnreachableError, match=r"the proxy for 127\.0\.0\.1 cannot be used"):
+    with pytest.raises(
+        UnreachableError, match=r"the proxy http://127\.0\.0\.1:1 for 127\.0\.0\.1 cannot be used: Conn"
+    ):
         connect(scripted.host, insecure=True, environ={**dead, "no_proxy": ""}).ping()
+
+
+def test_abort_is_heard_by_who_waits(scripted, connect):
+    """Whoever waits for a silent registry, or for the next attempt, is interrupted at once, and so is who asks later."""
+    patient = Timing(read=30.0, pause=30.0, attempts=3)
+    scripted.on("GET /v2/a/manifests/silent", stalled(b""))
+    scripted.on("GET /v2/a/tags/list", reply(503))
+    for act in (lambda registry: registry.manifest("a", "silent"), lambda registry: registry.tags("a")):
+        registry = connect(scripted.host, insecure=True, timing=patient)
+        threading.Timer(0.3, registry.abort).start()
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            act(registry)
+        assert time.monotonic() - began < 5
+        with pytest.raises(Interrupted):
+            registry.ping()
 
 
 def test_nobody_listens(connect):

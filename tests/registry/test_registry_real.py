@@ -211,6 +211,19 @@ def test_an_identity_token_is_exchanged(tokens, connect):
         connect(tokens.host, insecure=True, login=Login("", "", "wrong", "f"), writes=True).tags("real/identity")
 
 
+def test_a_registry_token_is_sent_as_it_is(tokens, connect):
+    """docker's registrytoken goes to the registry, and no other is asked for; one that is not accepted is denied."""
+    token = tokens.tokens.token("lab", ["repository:real/passed:pull,push"], USER)
+    tokens.tokens.requests.clear()
+    registry = connect(tokens.host, insecure=True, login=Login("", "", source="f", token=token), writes=True)
+    upload_blob(registry, "real/passed", b"pushed with a token")
+    assert [] == tokens.tokens.requests
+    with pytest.raises(DeniedError, match="asked as the owner of a registry token, from f"):
+        upload_blob(registry, "real/other", b"without the right")
+    with pytest.raises(DeniedError, match="asked as the owner of a registry token, from f"):
+        connect(tokens.host, insecure=True, login=Login("", "", source="f", token="wrong")).tags("real/passed")
+
+
 def test_many_threads_ask_for_one_token(tokens, connect):
     """While one thread asks the others wait, and all use what it gets."""
     digest = upload_blob(connect(tokens.host, insecure=True, login=ME), "real/threads", b"shared")

@@ -8,6 +8,7 @@ import pytest
 
 from repro.errors import UsageError
 from repro.names import parse_domain
+from repro.registry.connections import Timing
 from repro.registry.settings import Mirror, Settings, SettingsError, Trust
 
 
@@ -34,7 +35,8 @@ def test_all_that_can_be_said(environ, write):
     """Each key has its meaning, `ca` beside the file; hosts are told apart by their ports."""
     path = write(
         '[registry."localhost:5000"]\ninsecure = true\n'
-        '[registry."Lab.example"]\nca = "lab.crt"\nverify = false\nmirrors = ["m.example:1/hub/", "n.example"]\n'.lower()
+        '[registry."Lab.example"]\nca = "lab.crt"\nverify = false\nmirrors = ["m.example:1/hub/", "n.example"]\n'
+        "timeout = 2.5\nattempts = 1\n".lower()
     )
     authority = os.path.join(os.path.dirname(path), "lab.crt")
     open(authority, "w").close()
@@ -42,7 +44,11 @@ def test_all_that_can_be_said(environ, write):
     assert Trust(insecure=True) == settings.of("localhost:5000")
     assert Trust() == settings.of("localhost:5001")
     mirrors = (Mirror("m.example:1", "hub"), Mirror("n.example"))
-    assert Trust(verify=False, authorities=(authority,), mirrors=mirrors) == settings.of("lab.example")
+    lab = Trust(verify=False, authorities=(authority,), mirrors=mirrors, timeout=2.5, attempts=1)
+    assert lab == settings.of("lab.example")
+    assert Timing(connect=2.5, read=2.5, attempts=1) == Timing.of(lab)
+    assert Timing() == Timing.of(Trust())
+    assert Timing(connect=15.0, read=600.0) == Timing.of(Trust(timeout=600.0))
 
 
 def test_another_file_can_be_named(environ, tmp_path):
@@ -64,6 +70,11 @@ def test_another_file_can_be_named(environ, tmp_path):
         ('[registry."a:1"]\nca = "nowhere.crt"\n', 2, "nowhere.crt is not there"),
         ('[registry."a:1"]\ninsecure = true\n[registry."b"]\nca = 1\n', 4, "'ca' must be"),
         ('[registry."a:1"]\ninsecure = true\nverify = false\n', 3, "is about TLS"),
+        ('[registry."a:1"]\ntimeout = 0\n', 2, "'timeout' must be a number of seconds, above 0 and at most 3600"),
+        ('[registry."a:1"]\ntimeout = nan\n', 2, "'timeout' must be a number of seconds"),
+        ('[registry."a:1"]\ntimeout = true\n', 2, "'timeout' must be a number of seconds"),
+        ('[registry."a:1"]\n\nattempts = 0\n', 3, "'attempts' must be a whole number from 1 to 100"),
+        ('[registry."a:1"]\nattempts = 2.0\n', 2, "'attempts' must be a whole number"),
         ('[registry."b"]\n[registry."https://a"]\n', 2, "write 'a'"),
         ('[registry."a b"]\n', 1, "not a registry's host name"),
         ("[registries.a]\n", 1, "did you mean 'registry'"),

@@ -13,14 +13,14 @@ import pytest
 from repro.api.bases import parsed
 from repro.data.answers import UnreachableError
 from repro.digest import Digest
-from repro.errors import DataError, FetchError, Location
+from repro.errors import DataError, FetchError, Interrupted, Location
 from repro.events import Notice, Progress
 from repro.names import Reference
 from repro.oci.known import blob_of, manifests_of
 from repro.oci.model import Descriptor, ImageConfig, Index, Manifest, MediaTypes
 from repro.oci.store import Store
 from repro.registry.pull import pull
-from repro.registry.push import push
+from repro.registry.push import _Push, push
 from tests.accounts import PROJECT
 from tests.build.conftest import MODE, put_base
 
@@ -75,6 +75,18 @@ def _pulled(connect, hosts, store, name, heard=None, **trust):
     registries = [connect(host, insecure=True, **trust) for host in hosts]
     reference = Reference.parse(f"{hosts[-1]}/{name}")
     return pull(registries, reference, store, arch=ARCH, sink=Heard() if heard is None else heard)
+
+
+def test_a_compression_can_be_ended(connect, store):
+    """Who is told to stop does not compress a layer to its end first."""
+    reference = Reference.parse("127.0.0.1:1/transfer/stopped:1")
+    sending = _Push(connect("127.0.0.1:1", insecure=True), reference, store, Heard(), "gzip")
+    layer = store.config(store.resolve("base")).diff_ids[-1]
+    sending._end()
+    with pytest.raises(Interrupted):
+        sending._layer(layer, None)
+    assert blob_of(store, layer) is None
+    assert list((store.root / "tmp").glob("[!.]*")) == []
 
 
 def test_a_pulled_image_is_the_pushed_one(plain, connect, store, other):
