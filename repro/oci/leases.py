@@ -265,8 +265,9 @@ class _Files:
         """Return the holder that a file tells of; none for one that is dead, whose file is removed then."""
         path = self._folder / name
         try:
-            fresh = now - os.stat(path).st_mtime < self._stale
-            said = json.loads(path.read_bytes())
+            with open(path, "rb") as file:  # opened first: NFS asks the server for the time then, whatever it remembers
+                fresh = now - os.fstat(file.fileno()).st_mtime < self._stale
+                said = json.load(file)
             holder = Holder(int(said["pid"]), str(said["host"]), str(said["command"]), float(said["since"]))
             near = (said["boot"], said["pids"]) == (boot_id(), _pid_namespace())
             alive = start_ticks(holder.pid) == said["started"] if near else fresh
