@@ -10,7 +10,17 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from repro.digest import Digest
-from repro.environment.model import ArchiveLock, EnvironmentLock, Lock, Package, Release
+from repro.environment.model import (
+    ArchiveLock,
+    CondaPackage,
+    EnvironmentLock,
+    Installed,
+    Lock,
+    Package,
+    Release,
+    SourceFile,
+    Wheel,
+)
 from repro.errors import DataError, Location, LockError
 
 if TYPE_CHECKING:
@@ -86,6 +96,11 @@ class _Field:
             self.fail(f"{key!r} is missing")
         return _Field(value[key], (*self._path, key))
 
+    def part(self, key: str, convert: Callable[[_Field], T]) -> tuple[T, ...]:
+        """Return the list under ``key``; empty where it is not there."""
+        value = self._value
+        return self.get(key).each(convert) if isinstance(value, dict) and key in value else ()
+
     def members(self) -> Iterator[tuple[str, _Field]]:
         if not isinstance(self._value, dict):
             self.fail("not an object")
@@ -101,6 +116,13 @@ class _Field:
         if not isinstance(self._value, str):
             self.fail("not a string")
         return self._value
+
+    def file_name(self) -> str:
+        """Return a name that becomes a file's: a lock may come from a stranger."""
+        name = self.text()
+        if "/" in name or "\0" in name or name in ("", ".", ".."):
+            self.fail("not a file's name")
+        return name
 
     def integer(self, most: int = 1 << 63) -> int:
         if not isinstance(self._value, int) or isinstance(self._value, bool) or not 0 <= self._value <= most:
@@ -142,6 +164,7 @@ def _archive(name: str, entry: _Field) -> ArchiveLock:
 
 
 def _environment(name: str, entry: _Field) -> EnvironmentLock:
+    has = {key for key, _ in entry.members()}
     return EnvironmentLock(
         name=name,
         origin=entry.get("origin").digest(),
@@ -149,7 +172,53 @@ def _environment(name: str, entry: _Field) -> EnvironmentLock:
         packages=entry.get("packages").each(_package),
         images={mode: image.digest() for mode, image in entry.get("images").members()},
         declaration=entry.get("declaration").optional_digest(),
+        build_packages=entry.part("build_packages", _package),
+        sources=entry.part("sources", _source),
+        conda=entry.part("conda", _conda),
+        interpreter=entry.get("interpreter").text() if "interpreter" in has else "",
+        wheels=entry.part("wheels", _wheel),
+        tools=entry.part("tools", _wheel),
+        froms={base: pinned.text() for base, pinned in entry.get("froms").members()} if "froms" in has else {},
+        installed=entry.part("installed", _installed),
+        releases=entry.part("releases", _release),
+        requested=_requested(entry.get("requested")) if "requested" in has else {},
     )
+
+
+def _requested(entry: _Field) -> dict[str, tuple[str, ...]]:
+    return {name: values.each(_Field.text) for name, values in entry.members()}
+
+
+def _wheel(entry: _Field) -> Wheel:
+    return Wheel(
+        name=entry.get("name").text(),
+        version=entry.get("version").text(),
+        file=entry.get("file").file_name(),
+        digest=entry.get("sha256").hex(),
+        size=entry.get("size").integer(),
+    )
+
+
+def _conda(entry: _Field) -> CondaPackage:
+    return CondaPackage(
+        name=entry.get("name").file_name(),
+        version=entry.get("version").text(),
+        build=entry.get("build").text(),
+        channel=entry.get("channel").text(),
+        subdir=entry.get("subdir").file_name(),
+        file=entry.get("file").file_name(),
+        digest=entry.get("sha256").hex(),
+        size=entry.get("size").integer(),
+    )
+
+
+def _source(entry: _Field) -> SourceFile:
+    size = entry.get("size").integer()
+    return SourceFile(entry.get("file").file_name(), entry.get("sha256").hex(), size)
+
+
+def _installed(entry: _Field) -> Installed:
+    return Installed(entry.get("kind").text(), entry.get("name").text(), entry.get("version").text())
 
 
 def _release(entry: _Field) -> Release:

@@ -36,6 +36,52 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Wheel:
+    """One locked wheel: its file ``name-version-…-any.whl``, found on any index by project and file name."""
+
+    name: str  # normalised (PEP 503)
+    version: str
+    file: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CondaPackage:
+    """One locked conda package: ``file`` in ``subdir`` of ``channel``.
+
+    ``channel`` is as it was declared where that is a name; of a URL or a path it is the last part.
+    """
+
+    name: str
+    version: str
+    build: str
+    channel: str
+    subdir: str  # "linux-64", "noarch"
+    file: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SourceFile:
+    """The locked tarball of a source build; where it can be had, the workflow says."""
+
+    file: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Installed:
+    """A package found in an image; ``kind`` says by whose database: ``deb``, ``pip``, ``conda``, ``r``, ``apk``."""
+
+    kind: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Release:
     """One suite as it stood when locked: ``date`` and ``digest`` are its InRelease's."""
 
@@ -69,8 +115,15 @@ class EnvironmentLock:
 
     ``origin`` is the checksum of what was resolved (`lock.origin`), ``images`` maps a mode (``real``, ``one``) to
     the image ID that a build in that mode gave, and ``declaration`` is the checksum of all that decided those
-    images: packages, variables, commands and template. With another declaration they say nothing. ``packages``
+    images: packages, variables, commands and template. With another declaration they say nothing. All packages
     are kept sorted.
+
+    ``releases`` are the suites that ``packages`` and ``build_packages`` were chosen from; the latter are those of the
+    stage that compiles a source, ``sources`` its tarball. ``wheels`` are installed for ``interpreter``
+    (``cpython-3.11.2-manylinux_2_36-x86_64``) by ``tools``: pip itself, and what builds the project's own packages.
+    ``froms`` maps what a Dockerfile's FROM names to the same with its digest, ``installed`` is what the package
+    databases of an image that was not made from this lock say. ``requested`` is what was declared when it was
+    resolved, by field: to say what has changed since.
     """
 
     name: str
@@ -79,9 +132,20 @@ class EnvironmentLock:
     packages: tuple[Package, ...]
     images: Mapping[str, Digest] = field(default_factory=dict)
     declaration: Digest | None = None
+    build_packages: tuple[Package, ...] = ()
+    sources: tuple[SourceFile, ...] = ()
+    conda: tuple[CondaPackage, ...] = ()
+    interpreter: str = ""
+    wheels: tuple[Wheel, ...] = ()
+    tools: tuple[Wheel, ...] = ()
+    froms: Mapping[str, str] = field(default_factory=dict)
+    installed: tuple[Installed, ...] = ()
+    requested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    releases: tuple[Release, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "packages", tuple(sorted(self.packages)))
+        for name in ("packages", "build_packages", "sources", "conda", "wheels", "tools", "installed", "releases"):
+            object.__setattr__(self, name, tuple(sorted(getattr(self, name))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from repro.workflow.model import DockerfileEnvironment, TemplateEnvironment
+from repro.workflow.software import is_list, own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,13 +60,33 @@ def environment_problems(workflow: Workflow, project: ProjectFiles) -> Iterator[
             if environment.context != "." and not project.is_folder(environment.context):
                 message = f"{environment.context} is not a folder of the project"
                 yield f"environments.{name}.context", environment.where, message, "name the folder that COPY takes from"
-        elif (
-            isinstance(environment, TemplateEnvironment)
-            and _is_path(environment.template)
-            and not project.exists(environment.template)
-        ):
-            message, hint = missing_problem(project, (environment.template,), from_steps=False)
-            yield f"environments.{name}.template", environment.where, message, hint
+        elif isinstance(environment, TemplateEnvironment):
+            for key, path in _named_paths(environment):
+                field, where = f"environments.{name}.{key}", environment.where
+                if (
+                    path.endswith("/")
+                    and path != "./"
+                    and project.exists(path.rstrip("/"))
+                    and not project.is_folder(path)
+                ):
+                    yield field, where, f"{path} is a file", "leave out the slash at its end"
+                elif not project.exists(path):
+                    yield field, where, *missing_problem(project, (path,), from_steps=False)
+
+
+def _named_paths(environment: TemplateEnvironment) -> Iterator[tuple[str, str]]:
+    """Yield the project's files and folders that an environment names, each with the field that names it."""
+    if _is_path(environment.template):
+        yield "template", environment.template
+    for item in environment.pip:
+        if own := own_folder(item):
+            yield "pip", posixpath.join(own, "pyproject.toml")
+        elif is_list(item):
+            yield "pip", item
+    if environment.conda is not None:
+        yield from (("conda", path) for path in (environment.conda.file,) if path is not None)
+        yield from (("conda.channels", path[2:]) for path in environment.conda.channels if path.startswith("./"))
+    yield from (("files", path) for path in environment.files.values())
 
 
 def _is_path(template: str) -> bool:

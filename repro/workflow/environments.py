@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from repro.errors import ReproError
 from repro.names import Reference
 from repro.workflow import fields
-from repro.workflow.commands import read_line
 from repro.workflow.model import (
     ArchiveBase,
     DockerfileEnvironment,
     ImageBase,
     ImageEnvironment,
+    SourceBuild,
     TemplateEnvironment,
 )
 from repro.workflow.paths import mistake, normal
+from repro.workflow.software import read_commands, read_conda, read_files, read_pip, read_source
 from repro.workflow.source import Entry, MapNode, Node, Scalar
 
 if TYPE_CHECKING:
     from repro.workflow.fields import Problems
     from repro.workflow.model import Environment
 
-_TEMPLATED = ("base", "apt", "env", "run", "template")
+_TEMPLATED = ("base", "apt", "conda", "pip", "source", "files", "env", "run", "template")
 _OWN = ("dockerfile", "context", "target", "args")
 _WHOLE = "image"
-_LATER = {
-    "pip": "install the Debian package of it with `apt: [python3-...]`, or build it in a Dockerfile of your own",
-    "conda": "install the Debian package of it with `apt:`, or build it in a Dockerfile of your own",
-    "files": "use a Dockerfile of your own with COPY",
-    "platform": "remove it: images are for this machine's platform",
-}
-_ARCHIVES = ("debian",)
+_LATER = {"platform": "remove it: images are for this machine's platform"}
+_ARCHIVES = ("debian", "ubuntu")
+_COMPONENT = re.compile(r"[a-z][a-z0-9-]*")
+_SNAPSHOT = re.compile(r"(\d{4})-?([01]\d)-?([0-3]\d)(?:[T ]([0-2]\d):?([0-5]\d):?([0-5]\d)Z?)?")
 _SUITE = re.compile(r"[a-z][a-z0-9-]*")
 _MIRROR = re.compile(r"(?:https?://[^\s/]+|file:///)\S*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -96,11 +96,27 @@ def _templated(name: str, node: Node, found: dict[str, Node], problems: Problems
         problems.add(node.where, path, "the environment has neither `base` nor `image` nor `dockerfile`", hint)
     apt = _packages(found["apt"], f"{path}.apt", problems) if "apt" in found else ()
     env = fields.text_map(found["env"], f"{path}.env", problems, variable_mistake) if "env" in found else {}
-    run = _run(found["run"], f"{path}.run", problems) if "run" in found else ()
+    run = read_commands(found["run"], f"{path}.run", problems) if "run" in found else ()
+    pip = read_pip(found["pip"], f"{path}.pip", problems) if "pip" in found else ()
+    conda = read_conda(found["conda"], f"{path}.conda", problems) if "conda" in found else None
+    files = read_files(found["files"], f"{path}.files", problems) if "files" in found else {}
+    source = _source(found["source"], f"{path}.source", problems) if "source" in found else None
     template = _template(found["template"], f"{path}.template", problems) if "template" in found else "debian"
     if base is None or template is None:
         return None
-    return TemplateEnvironment(name, node.where, base, apt, env, run, template)
+    if template == "source-build" and "source" not in found:
+        problems.add(
+            node.where, path, "'source' is missing", "the template source-build compiles the tarball of `source`"
+        )
+    return TemplateEnvironment(
+        name, node.where, base, apt, env, run, template, pip=pip, conda=conda, files=files, source=source
+    )
+
+
+def _source(node: Node, path: str, problems: Problems) -> SourceBuild | None:
+    found = {entry.key.text: entry.value for entry in node.entries} if isinstance(node, MapNode) else {}
+    apt = _packages(found["apt"], f"{path}.apt", problems) if "apt" in found else ()
+    return read_source(node, path, problems, apt)
 
 
 def _base(node: Node, path: str, problems: Problems) -> ArchiveBase | ImageBase | None:
@@ -128,7 +144,8 @@ def _reference(node: Node, path: str, problems: Problems, what: str = "an image'
 
 
 def _archive(node: MapNode, path: str, problems: Problems) -> ArchiveBase | None:
-    found = fields.keys(node.entries, path, problems, ("archive", "suite", "mirror"), {})
+    known = ("archive", "suite", "components", "snapshot", "mirror")
+    found = fields.keys(node.entries, path, problems, known)
     read: dict[str, str] = {}
     for key in ("archive", "suite"):
         if key not in found:
@@ -150,7 +167,33 @@ def _archive(node: MapNode, path: str, problems: Problems) -> ArchiveBase | None
     mirror = fields.text(found["mirror"], f"{path}.mirror", problems, "a URL") if "mirror" in found else None
     if mirror is not None and _MIRROR.fullmatch(mirror) is None:
         problems.add(found["mirror"].where, f"{path}.mirror", f"{mirror!r} is not a URL", "as in https://host/debian")
-    return ArchiveBase(read["archive"], read["suite"], mirror) if len(read) == 2 else None
+    components = _components(found["components"], f"{path}.components", problems) if "components" in found else ()
+    snapshot = _snapshot(found["snapshot"], f"{path}.snapshot", problems) if "snapshot" in found else None
+    if len(read) < 2:
+        return None
+    return ArchiveBase(read["archive"], read["suite"], mirror, components or ("main",), snapshot)
+
+
+def _components(node: Node, path: str, problems: Problems) -> tuple[str, ...]:
+    """Return the archive's components, sorted; ``main`` is always one: the base is made of it."""
+    given = fields.texts(node, path, problems, "components") or ()
+    for number, name in enumerate(given):
+        if _COMPONENT.fullmatch(name) is None:
+            problems.add(node.where, f"{path}.{number}", f"{name!r} is not a component's name", "as in contrib")
+    return tuple(sorted({"main", *(name for name in given if _COMPONENT.fullmatch(name))}))
+
+
+def _snapshot(node: Node, path: str, problems: Problems) -> str | None:
+    """Return the moment as snapshot archives name it: ``20260131T000000Z``."""
+    given = fields.text(node, path, problems, "a date")
+    match = None if given is None else _SNAPSHOT.fullmatch(given)
+    if match is not None:
+        year, month, day, *time = match.groups("00")
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(f"{year}-{month}-{day}T{':'.join(time)}").strftime("%Y%m%dT%H%M%SZ")
+    if given is not None:
+        problems.add(node.where, path, f"{given!r} is not a date", "as in 2026-01-31, or 2026-01-31T12:00:00Z")
+    return None
 
 
 def _packages(node: Node, path: str, problems: Problems) -> tuple[str, ...]:
@@ -167,15 +210,6 @@ def _packages(node: Node, path: str, problems: Problems) -> tuple[str, ...]:
         else:
             packages.append(name)
     return tuple(packages)
-
-
-def _run(node: Node, path: str, problems: Problems) -> tuple[str, ...]:
-    commands = []
-    for number, item in enumerate(fields.items(node, path, problems, "commands") or ()):
-        command = read_line(item, f"{path}.{number}", problems)
-        if command is not None:
-            commands.append(command)
-    return tuple(commands)
 
 
 def _template(node: Node, path: str, problems: Problems) -> str | None:

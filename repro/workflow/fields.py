@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 import re
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,15 @@ class Problems:
 def nearest(name: str, right: Iterable[str]) -> str | None:
     """Return the right name that ``name`` is most likely a slip of, if any is near enough."""
     lower = {candidate.lower(): candidate for candidate in reversed(list(right))}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    return lower[close[0]] if close else None
+    close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)
+    if not close:
+        return None
+    equally = [other for other in close if _likeness(name, other) == _likeness(name, close[0])]
+    return lower[max(equally, key=lambda other: len(posixpath.commonprefix([name.lower(), other])))]
+
+
+def _likeness(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, name.lower()).ratio()
 
 
 def near(name: str, right: Iterable[str]) -> str:

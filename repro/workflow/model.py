@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from repro.dataclass import dataclass
 
 if TYPE_CHECKING:
+    from repro.digest import Digest
     from repro.errors import Location
     from repro.workflow.source import Source
 
@@ -17,16 +18,22 @@ Value: TypeAlias = bool | int | float | str | Sequence["Value"] | Mapping[str, "
 
 @dataclass(frozen=True, slots=True)
 class ArchiveBase:
-    """A base image made from the distribution's own archive."""
+    """A base image made from the distribution's own archive.
+
+    ``components`` are sorted; ``snapshot`` is the moment whose archive is meant, as ``20260131T000000Z``.
+    """
 
     archive: str  # "debian"
     suite: str  # "bookworm"
     mirror: str | None = None  # a URL; None: from $REPRO_APT_MIRROR or the host's apt sources
+    components: tuple[str, ...] = ("main",)
+    snapshot: str | None = None  # None: the archive as it is today
 
     @property
     def name(self) -> str:
-        """The base's name in a FROM instruction."""
-        return f"archive:{self.archive}/{self.suite}"
+        """The base's name in a FROM instruction: ``archive:debian/bookworm+contrib+main@20260131T000000Z``."""
+        more = "" if self.components == ("main",) else "".join(f"+{component}" for component in self.components)
+        return f"archive:{self.archive}/{self.suite}{more}" + (f"@{self.snapshot}" if self.snapshot else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +44,39 @@ class ImageBase:
 
 
 @dataclass(frozen=True, slots=True)
+class CondaSpec:
+    """Conda packages by match specs and channels, or by a ``file``: environment.yml, or an explicit list.
+
+    A channel is a name, a URL, or a path from the workflow's folder that starts with ``./``; the first has priority.
+    """
+
+    channels: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBuild:
+    """A tarball that is compiled in a stage of its own; what it installs below ``prefix`` goes into the image.
+
+    ``apt`` names packages of that stage alone, ``run`` its commands, run in the folder of the unpacked sources.
+    """
+
+    url: str
+    digest: Digest
+    run: tuple[str, ...]
+    apt: tuple[str, ...] = ()
+    prefix: str = "/usr/local"
+
+
+@dataclass(frozen=True, slots=True)
 class TemplateEnvironment:
     """An environment whose Dockerfile we template.
 
-    ``template`` is the name of a shipped template or a path to the user's own, from the workflow's folder.
+    ``pip`` holds requirements (PEP 508), files that list them (``requirements.txt``, ``pyproject.toml``, ``uv.lock``,
+    ``pylock.toml``) and folders of the project whose own package is built and installed (``.``, ``./tools``);
+    ``files`` maps absolute paths in the image to project paths. ``template`` is the name of a shipped template or a
+    path to the user's own, from the workflow's folder.
     """
 
     name: str
@@ -50,6 +86,10 @@ class TemplateEnvironment:
     env: Mapping[str, str] = field(default_factory=dict)
     run: tuple[str, ...] = ()
     template: str = "debian"
+    pip: tuple[str, ...] = ()
+    conda: CondaSpec | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    source: SourceBuild | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +224,11 @@ class Workflow:
     code: tuple[str, ...] = ()
     source: Source | None = field(default=None, repr=False, compare=False)
     code_where: tuple[Location, ...] = field(default=(), repr=False, compare=False)
+
+    def archive_bases(self) -> tuple[ArchiveBase, ...]:
+        """Return the bases that environments have made from an archive, each once, in declared order."""
+        declared = [env.base for env in self.environments.values() if isinstance(env, TemplateEnvironment)]
+        return tuple(dict.fromkeys(base for base in declared if isinstance(base, ArchiveBase)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from repro.digest import Digest
 from repro.environment.lock import archive_digest, lock_text, origin, read_lock, write_lock
 from repro.environment.lockread import parse_lock
-from repro.environment.model import ArchiveLock, EnvironmentLock, Lock, Package, Release
+from repro.environment.model import (
+    ArchiveLock,
+    CondaPackage,
+    EnvironmentLock,
+    Installed,
+    Lock,
+    Package,
+    Release,
+    SourceFile,
+    Wheel,
+)
 from repro.errors import Location, LockError
 from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageBase, TemplateEnvironment
 
@@ -53,6 +63,9 @@ packages = st.builds(
     st.from_regex(r"[a-z][a-z0-9/+~]*[a-z]", fullmatch=True).filter(lambda path: "//" not in path),
     words,
 )
+sizes = st.integers(0, 2**53)
+names = words.filter(lambda name: "/" not in name and "\0" not in name and name not in (".", ".."))
+wheels = st.builds(Wheel, words, words, names, digests, sizes)
 archives = st.builds(
     ArchiveLock,
     words,
@@ -69,6 +82,17 @@ environments = st.builds(
     words,
     st.lists(packages, max_size=3).map(tuple),
     st.dictionaries(st.sampled_from(["one", "real"]), digests),
+    st.none() | digests,
+    st.lists(packages, max_size=2).map(tuple),
+    st.lists(st.builds(SourceFile, names, digests, sizes), max_size=2).map(tuple),
+    st.lists(st.builds(CondaPackage, names, words, words, words, names, names, digests, sizes), max_size=2).map(tuple),
+    st.just("") | words,
+    st.lists(wheels, max_size=2).map(tuple),
+    st.lists(wheels, max_size=2).map(tuple),
+    st.dictionaries(words, words, max_size=2),
+    st.lists(st.builds(Installed, words, words, words), max_size=2).map(tuple),
+    st.dictionaries(words, st.lists(words, max_size=2).map(tuple), max_size=2),
+    st.lists(st.builds(Release, words, words, words, words, digests), max_size=2).map(tuple),
 )
 locks = st.builds(
     Lock,
