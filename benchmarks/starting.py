@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,35 +43,23 @@ def noop() -> None:
 
 
 def make_base(root: Path, cache: Path | None = None) -> tuple[Path, ...]:
-    """Return the layers of an archive base in a store below ``root``, made as `repro image build` makes it.
+    """Return the layers of an archive base, locked and made in a store below ``root``.
 
     ``cache`` holds the downloads; default: $REPRO_CACHE, else one below ``root``.
     """
+    from repro.api.archives import Archives
+    from repro.api.engine import opened
     from repro.api.host import Host
-    from repro.api.images import build_image
     from repro.events import ignore
-    from repro.oci.store import Store
-    from repro.runtime.probe import choose_mode
+    from repro.workflow.model import ArchiveBase
 
-    (root / "context").mkdir()
-    (root / "context" / "Dockerfile").write_text("FROM archive:debian/bookworm\n")
     downloads = str(cache or os.environ.get("REPRO_CACHE", root / "cache"))
     environ = {**os.environ, "REPRO_STORE": str(root / "store"), "REPRO_CACHE": downloads}
-    current = Host.current()
-    host = Host(environ, root, current.now, current.name, current.user, current.uid, current.cpus, current.memory)
-    image = build_image(
-        host,
-        "context",
-        file=None,
-        tags=(),
-        target=None,
-        args={},
-        labels={},
-        no_cache=False,
-        network="none",
-        sink=ignore,
-    )
-    return Store(root / "store", choose_mode(os.getuid(), os.getgid()).form).image_layers(image)
+    base = ArchiveBase("debian", "bookworm")
+    with opened(replace(Host.current(), cwd=root, environ=environ), ignore) as engine:
+        engine.enter()
+        archives = Archives(engine)
+        return engine.store.image_layers(archives.image(base, archives.lock(base)))
 
 
 def start() -> None:

@@ -46,9 +46,9 @@ class Verdict:
     output: str
 
 
-def install() -> None:
-    """Install what is missing of the judges' packages; JudgeError where that cannot be done."""
-    missing = [name for name in PACKAGES if not _installed(name)]
+def install(*packages: str) -> None:
+    """Install what is missing of the judges' packages, or of ``packages``; JudgeError where that cannot be done."""
+    missing = [name for name in packages or PACKAGES if not _installed(name)]
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -203,7 +203,7 @@ class Buildah:
 
     def stop(self) -> None:
         """Unmount and remove the store."""
-        call(["podman", *self._place(), "image", "unmount", "--all"], env=self._env(), fails=True)
+        self.podman("image", "unmount", "--all", fails=True)
         call(["umount", self.folder / "root" / "overlay"], fails=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -234,16 +234,20 @@ class Buildah:
     def unpack(self, layout: Path, tag: str) -> dict:
         """Return the tree of a layout's image as podman unpacks and mounts it."""
         self.load(layout, tag)
-        mounted = call(["podman", *self._place(), "image", "mount", tag], env=self._env()).stdout.strip()
+        mounted = self.podman("image", "mount", tag).stdout.strip()
         try:
             return walk(Path(mounted))
         finally:
-            call(["podman", *self._place(), "image", "unmount", tag], env=self._env())
+            self.podman("image", "unmount", tag)
             self.remove(tag)
 
     def remove(self, tag: str) -> None:
         """Forget an image."""
-        call(["podman", *self._place(), "image", "rm", "-f", tag], env=self._env(), fails=True)
+        self.podman("image", "rm", "-f", tag, fails=True)
+
+    def podman(self, *arguments: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run podman in the store, as `call`."""
+        return call(["podman", *self._place(), *arguments], env=self._env(), fails=fails)
 
     def _place(self) -> list[str]:
         return ["--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "overlay"]

@@ -67,6 +67,15 @@ def tar(*items: Item) -> bytes:
     return out.getvalue()
 
 
+def _zstd(raw: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.compress(raw)
+
+
+PACKERS = {"xz": lzma.compress, "gz": lambda raw: zlib.compress(raw, wbits=31), "": bytes, "zst": _zstd}
+
+
 def ar(*members: tuple[str, bytes], mtime: int = MTIME) -> bytes:
     """Return an ar archive of ``members``."""
     out = bytearray(b"!<arch>\n")
@@ -87,7 +96,7 @@ def deb(
     stanza: str, *data: Item, control_files: tuple[Item, ...] = (), compression: str = "xz", mtime: int = MTIME
 ) -> bytes:
     """Return a .deb."""
-    pack = {"xz": lzma.compress, "gz": lambda raw: zlib.compress(raw, wbits=31), "": bytes, "zst": bytes}[compression]
+    pack = PACKERS[compression]
     suffix = f".{compression}" if compression else ""
     inner = tar(Item("./control", stanza.encode()), *control_files)
     return ar(
@@ -99,11 +108,15 @@ def deb(
 
 
 class SmallArchive:
-    """An archive below ``root``: `add` packages to a suite, `publish` it, then change bytes to do harm."""
+    """An archive below ``root``: `add` packages to a suite, `publish` it, then change bytes to do harm.
 
-    def __init__(self, root: Path) -> None:
+    It is shaped like Debian's; with ``archive`` ubuntu like Ubuntu's, whose security suite lies with the others.
+    """
+
+    def __init__(self, root: Path, archive: str = "debian") -> None:
         self.root = root
-        self.stanzas: dict[str, list[str]] = {}
+        self.archive = archive
+        self.stanzas: dict[tuple[str, str], list[str]] = {}
 
     @property
     def url(self) -> str:
@@ -111,39 +124,53 @@ class SmallArchive:
         return self.root.as_uri()
 
     def source(
-        self, *suites: str, keyring: bytes | None = None, optional: frozenset[str] = frozenset()
+        self, *suites: str, keyring: bytes | None = None, optional: frozenset[str] = frozenset(), **more
     ) -> ArchiveSource:
-        """Return the archive as a source of ``suites`` (bookworm alone by default)."""
+        """Return the archive as a source of ``suites`` (bookworm alone by default); the first one is the main one."""
         named = suites or ("bookworm",)
         ring = certificate() if keyring is None else keyring
-        return ArchiveSource("debian", "bookworm", ((self.url, named),), ring, optional, debian_architecture())
+        mirrors = ((self.url, named),)
+        return ArchiveSource(self.archive, named[0], mirrors, ring, optional, debian_architecture(), **more)
 
-    def add(self, stanza: str, data: bytes, suite: str = "bookworm") -> Path:
-        """Put a .deb into the pool and its stanza into the suite."""
+    def add(
+        self, stanza: str, data: bytes, suite: str = "bookworm", *, component: str = "main", epochs: bool = False
+    ) -> Path:
+        """Put a .deb into the pool and its stanza into the suite; with ``epochs`` its file's name has the epoch."""
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if not line.startswith(" "))
-        version = fields["Version"].rpartition(":")[2]
-        name = f"pool/main/{fields['Package']}_{version}_{fields['Architecture']}.deb"
+        version = fields["Version"].replace(":", "%3a") if epochs else fields["Version"].rpartition(":")[2]
+        name = f"pool/{component}/{fields['Package']}_{version}_{fields['Architecture']}.deb"
         file = self.root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
         place = f"Filename: {name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
-        self.stanzas.setdefault(suite, []).append(stanza + place)
+        self.stanzas.setdefault((suite, component), []).append(stanza + place)
         return file
 
+    def withdraw(self, name: str, suite: str = "bookworm", component: str = "main") -> None:
+        """Take a package out of the pool and the suite, as a mirror does that has moved on."""
+        stanzas = self.stanzas[suite, component]
+        for stanza in [stanza for stanza in stanzas if stanza.startswith(f"Package: {name}\n")]:
+            stanzas.remove(stanza)
+            (self.root / stanza.partition("Filename: ")[2].partition("\n")[0]).unlink()
+
     def publish(self, suite: str = "bookworm", *, signer: str = "archive", **fields: str) -> Path:
-        """Write the suite's Packages.xz and its signed InRelease; return the InRelease file."""
+        """Write the Packages.xz of each of the suite's components and its signed InRelease; return the latter."""
         folder_ = self.root / "dists" / suite
-        path = f"main/binary-{debian_architecture()}/Packages.xz"
-        plain = "\n".join(self.stanzas.get(suite, [])).encode()
-        packages = lzma.compress(plain)
-        file = folder_ / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(packages)
         head = {"Origin": "Test", "Suite": f"test-{suite}", "Codename": suite, "Date": "Sat, 11 Jul 2026 10:16:37 UTC"}
+        if self.archive == "ubuntu":
+            head = {**head, "Origin": "Ubuntu", "Label": "Ubuntu", "Suite": suite, "Codename": suite.partition("-")[0]}
         text = "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in {**head, **fields}.items())
-        text += f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages):>8} {path}\n"
-        # apt takes no index whose uncompressed form has no sum, though nobody serves that file
-        text += f" {hashlib.sha256(plain).hexdigest()} {len(plain):>8} {path.removesuffix('.xz')}\n"
+        text += "SHA256:\n"
+        for component in sorted({"main", *(component for named, component in self.stanzas if named == suite)}):
+            path = f"{component}/binary-{debian_architecture()}/Packages.xz"
+            plain = "\n".join(self.stanzas.get((suite, component), [])).encode()
+            packages = lzma.compress(plain)
+            file = folder_ / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(packages)
+            text += f" {hashlib.sha256(packages).hexdigest()} {len(packages):>8} {path}\n"
+            # apt takes no index whose uncompressed form has no sum, though nobody serves that file
+            text += f" {hashlib.sha256(plain).hexdigest()} {len(plain):>8} {path.removesuffix('.xz')}\n"
         signed = pysequoia.sign(key(signer).signer(), text.encode(), mode=pysequoia.SignatureMode.CLEAR)
         release = folder_ / "InRelease"
         release.write_bytes(signed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,20 @@ from repro.data.transports import Transports
 from repro.environment.resolvers.apt import lock_packages
 from repro.environment.resolvers.archive import build_base, fetch_indexes, fetch_packages, lock_base
 from repro.environment.resolvers.network import apt_network_config
+from repro.environment.resolvers.os_release import archive_of
 from repro.errors import Location, LockError
 from repro.events import ignore
+from repro.oci.view import View
 from repro.runtime.spec import Bind, Mode, Network, Privileges
-from repro.workflow.model import ArchiveBase, TemplateEnvironment
+from repro.workflow.model import ArchiveBase
 from tests.data.loopback import Loopback
 from tests.environment import apt_installer
-from tests.environment.small_archive import Item, control, deb
+from tests.environment.small_archive import Item, control, deb, key
 
 pytestmark = pytest.mark.archive
 MODE = Mode.REAL if os.getuid() == 0 else Mode.ONE
 BOOKWORM = ArchiveBase("debian", "bookworm")
+WHERE = Location("workflow.yaml", 9, 5)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
@@ -47,9 +51,11 @@ def base(lock, downloads, store, launcher):
     return build_base(lock, source=None, downloads=downloads, store=store, launcher=launcher, sink=ignore)
 
 
-def environment(*apt: str) -> TemplateEnvironment:
-    """Return an environment with these packages."""
-    return TemplateEnvironment("align", Location("workflow.yaml", 9, 5), BOOKWORM, apt=apt)
+def add(archive, name: str, version: str, *, epochs: bool = False, **fields: str) -> None:
+    """Put a package with one program into the archive."""
+    stanza = control(name, version, Maintainer="Nobody <nobody@example.invalid>", Section="misc", **fields)
+    script = f"#!/bin/sh\necho {name} {version}\n".encode()
+    archive.add(stanza, deb(stanza, Item(f"./usr/bin/{name}", script, mode=0o755)), epochs=epochs)
 
 
 @pytest.fixture
@@ -65,33 +71,53 @@ def archive(small_archive):
         ("only-one", "1", {"Provides": "odd-virtual"}),
     ]
     for name, version, fields in (*libs, *tools):
-        stanza = control(name, version, Maintainer="Nobody <nobody@example.invalid>", Section="misc", **fields)
-        script = f"#!/bin/sh\necho {name} {version}\n".encode()
-        small_archive.add(stanza, deb(stanza, Item(f"./usr/bin/{name}", script, mode=0o755)))
+        add(small_archive, name, version, **fields)
     small_archive.publish()
     return small_archive
+
+
+class Solver:
+    """Locks packages of the small archive, as it is published at the time, on the real base."""
+
+    def __init__(self, archive, downloads, base, store, launcher) -> None:
+        self.archive, self.downloads, self.source = archive, downloads, archive.source()
+        self._place = (base, store, launcher)
+
+    def __call__(self, *apt: str, keep=()):
+        """Return the locked packages."""
+        base, store, launcher = self._place
+        get = Transports({}, pause=0.0).get
+        return lock_packages(
+            apt,
+            base,
+            fetch_indexes(self.source, self.downloads, get, now=NOW, sink=ignore),
+            what="environments.align.apt",
+            where=WHERE,
+            downloads=self.downloads,
+            store=store,
+            launcher=launcher,
+            keep=keep,
+        )
+
+    def fetch(self, packages) -> None:
+        """Have the packages' files, as a build does."""
+        fetch_packages(packages, source=self.source, downloads=self.downloads, sink=ignore, what="tests")
+
+    def add(self, name: str, version: str, **fields: str) -> None:
+        """Put a package into the archive, and publish it."""
+        add(self.archive, name, version, **fields)
+        self.archive.publish()
+
+    def withdraw(self, name: str) -> None:
+        """Take all versions of a package out of the archive, and publish it."""
+        self.archive.withdraw(name)
+        self.archive.publish()
 
 
 @pytest.fixture
 def solve(archive, tmp_path, base, store, launcher):
     """Lock packages of the small archive on the real base."""
-    downloads = Downloads(tmp_path / "cache", Transports({}, pause=0.0))
-    source = archive.source()
-    indexes = fetch_indexes(source, downloads, Transports({}).get, now=NOW, sink=ignore)
-
-    def locked(*apt: str):
-        return lock_packages(
-            environment(*apt),
-            base,
-            indexes,
-            keyring=source.keyring,
-            downloads=downloads,
-            store=store,
-            launcher=launcher,
-        )
-
-    locked.downloads, locked.source = downloads, source
-    return locked
+    return Solver(archive, Downloads(tmp_path / "cache", Transports({}, pause=0.0)), base, store, launcher)
 
 
 def versions(packages) -> list[tuple[str, str]]:
@@ -158,7 +184,7 @@ def test_a_virtual_package_with_several_providers_needs_a_choice(solve):
 def test_offline_install_is_exact_and_leaves_nothing_of_apt(solve, tmp_path, base, store, launcher):
     """The locked versions and no others are installed, with no network; no list, cache or temporary file stays."""
     packages = solve("odd-tool", "libodd++=1:0.9")
-    fetch_packages(packages, source=solve.source, downloads=solve.downloads, sink=ignore, what="tests")
+    solve.fetch(packages)
     layer = apt_installer.install(packages, solve.downloads, store, launcher, base, tmp_path)
     said = apt_installer.say(
         "odd-tool; dpkg-query -W -f '${Package}=${Version} ${Status}\\n' odd-tool libodd++; dpkg --audit; ls /tmp",
@@ -171,14 +197,119 @@ def test_offline_install_is_exact_and_leaves_nothing_of_apt(solve, tmp_path, bas
     assert set() == {path for path in made if path.startswith("var/log/apt")}
 
 
+def test_what_was_locked_stays_where_it_fits(solve):
+    """Another name leaves the other versions alone; without what was locked, all are today's."""
+    before = solve("odd-tool", "libodd++=1:0.9")
+    solve.add("odd-tool", "3.0", Depends="libodd++")
+    after = solve("odd-tool", "odd-extra", keep=before)
+    assert [("libodd++", "1:0.9"), ("odd-extra", "1"), ("odd-tool", "2.0-1")] == versions(after)
+    assert before == tuple(package for package in after if package.name != "odd-extra")
+    assert [("libodd++", "1:1.0~rc1+b2"), ("odd-tool", "3.0")] == versions(solve("odd-tool"))
+    assert [("libodd++", "1:0.9"), ("odd-tool", "3.0")] == versions(solve("odd-tool=3.0", keep=before))
+
+
+def test_what_no_longer_fits_moves_on(solve):
+    """Only what the new name needs in a newer version is given up."""
+    before = solve("odd-tool", "odd-extra", "libodd++=1:0.9")
+    for name in ("odd-tool", "odd-extra"):
+        solve.add(name, "7")
+    solve.add("odd-new", "1", Depends="libodd++ (>= 1:1.0~)")
+    expected = [("libodd++", "1:1.0~rc1+b2"), ("odd-extra", "1"), ("odd-new", "1"), ("odd-tool", "2.0-1")]
+    assert expected == versions(solve("odd-tool", "odd-extra", "odd-new", keep=before))
+
+
+def test_what_the_archive_lost_is_kept_from_the_downloads(solve, tmp_path, base, store, launcher):
+    """The bytes are enough: an old version is locked on and installed, by its declared version too."""
+    before = solve("odd-tool")
+    solve.fetch(before)
+    for name in ("odd-tool", "libodd++"):
+        solve.withdraw(name)
+        solve.add(name, "1:9")
+    after = solve("odd-tool", "odd-extra", keep=before)
+    assert before == tuple(package for package in after if package.name != "odd-extra")
+    assert before == solve("odd-tool=2.0-1", keep=before)
+    solve.fetch(after)
+    layer = apt_installer.install(after, solve.downloads, store, launcher, base, tmp_path)
+    assert "odd-tool 2.0-1\n" == apt_installer.say("odd-tool", store, launcher, base, layer, tmp_path)
+
+
+def test_what_is_lost_everywhere_moves_on(solve):
+    """Without the bytes, or with other bytes, a version cannot be kept."""
+    before = solve("odd-tool")
+    solve.fetch(before)
+    for package in before:
+        path = solve.downloads.path(package.digest)
+        path.chmod(0o600)
+        path.write_bytes(b"damaged")
+    for name in ("odd-tool", "libodd++"):
+        solve.withdraw(name)
+        solve.add(name, "1:9")
+    assert [("odd-tool", "1:9")] == versions(solve("odd-tool", keep=before))
+    with pytest.raises(LockError, match=r"odd-tool has no version '2\.0-1'; available: 1:9"):
+        solve("odd-tool=2.0-1", keep=before)
+
+
+def test_a_locked_version_with_other_bytes_moves_on(solve):
+    """An archive that has rebuilt a version is believed: the old bytes under that name are not kept."""
+    before = solve("odd-tool")
+    solve.fetch(before)
+    solve.withdraw("odd-tool")
+    solve.add("odd-tool", "2.0-1", Depends="bash", Homepage="other")
+    (tool,) = solve("odd-tool", keep=before)
+    assert "2.0-1" == tool.version
+    assert tool not in before
+
+
+def test_an_old_base_is_brought_up_where_a_name_needs_it(solve, tmp_path, base, store, launcher):
+    """What the base has in too old a version comes along in a newer one, and replaces it."""
+    solve.add("odd-base", "1", Depends="bash (>= 99)")
+    stanza = control("bash", "99", Maintainer="Nobody <nobody@example.invalid>", Essential="yes")
+    solve.archive.add(stanza, deb(stanza, Item("./bin/bash", b"#!/bin/sh\necho new bash\n", mode=0o755)))
+    solve.archive.publish()
+    packages = solve("odd-base")
+    assert [("bash", "99"), ("odd-base", "1")] == versions(packages)
+    solve.fetch(packages)
+    layer = apt_installer.install(packages, solve.downloads, store, launcher, base, tmp_path)
+    assert "new bash\n" == apt_installer.say("bash", store, launcher, base, layer, tmp_path)
+
+
+def test_epochs_in_names_of_files_are_installed(solve, tmp_path, base, store, launcher):
+    """A file's name with %3a, as some archives have it, goes through apt's addresses and back."""
+    add(solve.archive, "odd-epoch", "3:1~b+c", epochs=True)
+    solve.archive.publish()
+    packages = solve("odd-epoch")
+    assert ["odd-epoch_3%3a1~b+c"] == [package.file_name.rpartition("_")[0] for package in packages]
+    solve.fetch(packages)
+    layer = apt_installer.install(packages, solve.downloads, store, launcher, base, tmp_path)
+    assert "odd-epoch 3:1~b+c\n" == apt_installer.say("odd-epoch", store, launcher, base, layer, tmp_path)
+
+
+def test_an_index_from_before_its_key_expired(solve):
+    """What was signed in time stays good: a snapshot can be locked when the keys of its day are long over."""
+    owner = key()
+    end = datetime.now(UTC) + timedelta(seconds=2)
+    solve.archive.publish()
+    solve.source = solve.archive.source(
+        keyring=bytes(owner.extract_certificate().set_expiration(end, owner.certifier()))
+    )
+    time.sleep(2.5)
+    assert [("odd-extra", "1")] == versions(solve("odd-extra"))
+
+
+def test_a_base_says_which_archive_it_is_from(base, store):
+    """An image made from the archive is one of Debian with apt, like any other."""
+    assert BOOKWORM == archive_of(View(store.image_layers(base), store.form))
+
+
 @pytest.mark.parametrize("who", ["caller", "ordinary"])
 def test_samtools_and_bwa(request, who, lock, downloads, apt_source, indexes, base, store, launcher, tmp_path):
     """The real thing, for this user and for an ordinary one: locked by apt, installed offline, and they run."""
     packages = lock_packages(
-        environment("samtools", "bwa"),
+        ("samtools", "bwa"),
         base,
         indexes,
-        keyring=apt_source.keyring,
+        what="environments.align.apt",
+        where=WHERE,
         downloads=downloads,
         store=store,
         launcher=launcher,

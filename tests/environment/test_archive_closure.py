@@ -8,6 +8,7 @@ import pytest
 
 from repro.environment.resolvers.closure import essential_closure
 from repro.environment.resolvers.index import PackageIndex
+from repro.environment.resolvers.source import debian_architecture
 from repro.errors import LockError
 from tests.environment.small_archive import control
 
@@ -18,7 +19,7 @@ def _stanza(name, version="1", **fields):
 
 
 def _closure(*stanzas, apt=True):
-    index = PackageIndex()
+    index = PackageIndex(debian_architecture())
     texts = [*stanzas, *([_stanza("apt")] if apt else [])]
     index.add("debian/bookworm", "\n".join(texts).encode())
     return [f"{package.name}={package.version}" for package in essential_closure(index)]

@@ -60,7 +60,8 @@ def test_files_are_kept_for_apt(small_archive, cache):
     indexes = _fetch(small_archive.source(), cache)
     (suite,) = indexes.suites
     assert release.read_bytes() == cache.read(suite.release.digest)
-    assert (small_archive.root / "dists/bookworm" / suite.path).read_bytes() == cache.read(suite.packages)
+    (packages,) = suite.files
+    assert (small_archive.root / "dists/bookworm" / packages.path).read_bytes() == cache.read(packages.digest)
     assert ("2026-07-11T10:16:37Z", debian_architecture()) == (suite.release.date, indexes.architecture)
 
 
@@ -146,7 +147,7 @@ def test_architecture_that_the_archive_lacks(small_archive, cache):
 
 def test_pool_path_that_leads_outside():
     """A signed index that names a file outside the archive is not followed."""
-    index = PackageIndex()
+    index = PackageIndex(debian_architecture())
     index.add(
         "debian/bookworm",
         b"Package: x\nVersion: 1\nArchitecture: all\nFilename: ../../etc/passwd\nSize: 1\nSHA256: " + b"0" * 64,

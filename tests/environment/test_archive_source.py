@@ -157,3 +157,39 @@ def test_no_mirror_and_a_wrong_mirror_are_two_things(host):
     with pytest.raises(LockError, match="not the URL of a mirror") as caught:
         _find(host, REPRO_APT_MIRROR="mirror.invalid")
     assert not isinstance(caught.value, NoMirrorError)
+
+
+def test_a_foreign_archive(host):
+    """Ubuntu on a host of Debian's: from a mirror that was given, all its suites in one archive, with its own keyring."""
+    (host / "apt" / "sources.list").write_text("deb http://m.invalid/debian bookworm main\n")
+    (host / "keyrings" / "ubuntu-archive-keyring.gpg").write_bytes(certificate("ubuntu"))
+    source = _find(host, ArchiveBase("ubuntu", "noble", "http://u.invalid/ubuntu", ("main", "universe")))
+    suites = ("noble", "noble-updates", "noble-security")
+    assert ((("http://u.invalid/ubuntu", suites),), certificate("ubuntu")) == (source.mirrors, source.keyring)
+    assert [f"ubuntu/{suite}" for suite in suites] == [source.label(suite) for suite in source.suites()]
+    with pytest.raises(NoMirrorError, match="no mirror of the ubuntu archive is known for noble"):
+        _find(host, ArchiveBase("ubuntu", "noble"))
+
+
+def test_ports_of_ubuntu(host):
+    """Architectures other than Intel's are in a folder of another name."""
+    (host / "apt" / "sources.list").write_text(
+        "deb http://vendor.invalid/x noble main\ndeb http://p.invalid/ubuntu-ports noble main\n"
+    )
+    (host / "keyrings" / "ubuntu-archive-keyring.gpg").write_bytes(certificate())
+    bases = _find(host, ArchiveBase("ubuntu", "noble")).bases("noble")
+    assert ("http://p.invalid/ubuntu-ports", "http://vendor.invalid/x") == bases
+
+
+def test_a_rolling_suite_has_no_updates(host):
+    """sid is itself the newest."""
+    source = _find(host, ArchiveBase("debian", "sid", mirror="http://m.invalid/debian"))
+    assert ((("http://m.invalid/debian", ("sid",)),), ("sid",)) == (source.mirrors, source.family())
+
+
+def test_a_mirror_that_names_the_archive_by_a_placeholder(host):
+    """Where the security archive does not lie beside the main one, {archive} says where each is."""
+    source = _find(host, ArchiveBase("debian", "bookworm", mirror="http://m.invalid/{archive}/all"))
+    assert ["http://m.invalid/debian/all", "http://m.invalid/debian-security/all"] == [
+        base for base, _ in source.mirrors
+    ]

@@ -38,6 +38,8 @@ APT::Install-Recommends "false";
 Acquire::Languages "none";
 Dir::Etc::SourceList "{TARGET}/sources.list";
 Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
 Dir::State::Lists "/tmp/apt/lists";
 Dir::Cache "/tmp/apt/cache";
 Dir::Log "/tmp/apt/log";

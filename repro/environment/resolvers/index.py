@@ -28,16 +28,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class SuiteIndex:
-    """A suite's verified InRelease (``release.digest``) and its Packages file, both in the downloads cache.
+class IndexFile:
+    """The Packages file of one component; ``path`` is below the suite's folder, as the InRelease lists it."""
 
-    ``path`` is the Packages file's below the suite's folder, as the InRelease lists it.
-    """
+    component: str
+    path: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteIndex:
+    """A suite's verified InRelease (``release.digest``) and its Packages files, all in the downloads cache."""
 
     release: Release
-    path: str
-    packages: Digest
-    size: int
+    files: tuple[IndexFile, ...]
 
     @property
     def label(self) -> str:
@@ -81,10 +86,10 @@ def fetch_indexes(
         if fetched is not None:
             base, data, release = fetched
             downloads.add_bytes(data)
-            index, item = _packages_file(source, base, release)
-            found.append(index)
-            wanted.append(item)
-    for suite in (f"{source.suite}-updates", f"{source.suite}-security"):
+            files = _packages_files(source, release)
+            found.append(SuiteIndex(_locked(source, release), files))
+            wanted += [_wanted(base, release, file) for file in files]
+    for suite in source.family()[1:]:
         if not any(index.release.suite == suite for index in found):
             sink(Notice("warning", f"{suite} is not available: the packages come without its updates"))
     downloads.fetch(wanted, sink=sink, what=f"indexes of {source.archive}/{source.suite}")
@@ -104,26 +109,54 @@ def _fetch_release(
         except FetchError as error:
             failure = error  # worse than "not there": the suite may exist
         else:
-            return base, data, read_release(data, suite=suite, keyring=source.keyring, now=now)
+            release = read_release(data, suite=suite, keyring=source.keyring, now=now, moment=source.moment)
+            return base, data, release
     if failure is None or (suite in source.optional and isinstance(failure, NotThereError)):
         return None
     raise failure
 
 
-def _packages_file(source: ArchiveSource, base: str, release: ReleaseFile) -> tuple[SuiteIndex, Wanted]:
-    """Return the suite's Packages file as the InRelease lists it, and how to fetch it."""
-    path = f"main/binary-{source.architecture}/Packages.xz"
-    if path not in release.files:
-        raise LockError(f"{release.suite} has no packages for {source.architecture}")
-    digest, size = release.files[path]
-    folder = f"{base}/dists/{release.suite}"
-    urls = [f"{folder}/{path}"]
-    if release.by_hash:  # survives the mirror's update between the two downloads (repository format, "by-hash")
-        urls.insert(0, f"{folder}/{path.rpartition('/')[0]}/by-hash/SHA256/{digest.hex}")
+def packages_path(component: str, architecture: str) -> str:
+    """Return where a component's index lies below its suite's folder."""
+    return f"{component}/binary-{architecture}/Packages.xz"
+
+
+def _packages_files(source: ArchiveSource, release: ReleaseFile) -> tuple[IndexFile, ...]:
+    """Return the index of each component as the InRelease lists it; updates need not have all of them.
+
+    LockError where the suite has nothing for the architecture, or the main suite lacks a component.
+    """
+    files = []
+    for component in source.components:
+        path = packages_path(component, source.architecture)
+        if path in release.files:
+            files.append(IndexFile(component, path, *release.files[path]))
+        elif release.suite == source.suite:
+            raise _lacking(source, release, component)
+    return tuple(files)
+
+
+def _lacking(source: ArchiveSource, release: ReleaseFile, component: str) -> LockError:
+    end = packages_path("", source.architecture)
+    known = sorted(path.removesuffix(end) for path in release.files if path.endswith(end))
+    if not known:
+        return LockError(f"{source.suite} has no packages for {source.architecture}")
+    return LockError(f"{source.suite} has no component {component!r}", hint=f"it has {', '.join(known)}")
+
+
+def _locked(source: ArchiveSource, release: ReleaseFile) -> Release:
+    """Return what a lock records of the suite."""
     date = release.date.strftime("%Y-%m-%dT%H:%M:%SZ")
-    locked = Release(source.label(release.suite), release.suite, release.codename, date, release.digest)
-    name = f"{path} of {release.suite}"
-    return SuiteIndex(locked, path, digest, size), Wanted(name, digest, size, tuple(urls))
+    return Release(source.label(release.suite), release.suite, release.codename, date, release.digest)
+
+
+def _wanted(base: str, release: ReleaseFile, file: IndexFile) -> Wanted:
+    """Return how to fetch a component's index from the mirror that gave the InRelease."""
+    folder = f"{base}/dists/{release.suite}"
+    urls = [f"{folder}/{file.path}"]
+    if release.by_hash:  # survives the mirror's update between the two downloads (repository format, "by-hash")
+        urls.insert(0, f"{folder}/{file.path.rpartition('/')[0]}/by-hash/SHA256/{file.digest.hex}")
+    return Wanted(f"{file.path} of {release.suite}", file.digest, file.size, tuple(urls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +171,12 @@ class Candidate:
 class PackageIndex:
     """The packages of several suites by name; a stanza is parsed when it is asked for.
 
-    Splitting the 63,440 stanzas of bookworm takes 0.3 CPU s, parsing them all would take ten.
+    Packages for another architecture than ``architecture`` and ``all`` are not in it. Splitting the 63,440 stanzas
+    of bookworm takes 0.3 CPU s, parsing them all would take ten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, architecture: str) -> None:
+        self._architectures = (architecture.encode(), b"all")
         self._stanzas: dict[str, list[tuple[str, bytes]]] = {}
         self._providers: dict[str, set[str]] = {}  # provided name: names of packages
         self._essential: set[str] = set()
@@ -150,11 +185,12 @@ class PackageIndex:
     @classmethod
     def load(cls, indexes: Indexes, downloads: Downloads) -> PackageIndex:
         """Return the index of all suites; CorruptError where a cached file is damaged."""
-        index = cls()
+        index = cls(indexes.architecture)
+        files = [(suite.label, file) for suite in indexes.suites for file in suite.files]
         with ThreadPoolExecutor() as pool:  # xz is unpacked with the interpreter lock released
-            texts = pool.map(lambda suite: lzma.decompress(downloads.read(suite.packages)), indexes.suites)
-            for suite, text in zip(indexes.suites, texts, strict=True):
-                index.add(suite.label, text)
+            texts = pool.map(lambda named: lzma.decompress(downloads.read(named[1].digest)), files)
+            for (label, _), text in zip(files, texts, strict=True):
+                index.add(label, text)
         return index
 
     def add(self, label: str, text: bytes) -> None:
@@ -165,6 +201,8 @@ class PackageIndex:
             name = _field(stanza, b"Package").decode()
             if not name:
                 raise DataError(f"a stanza of the Packages file of {label} has no field Package")
+            if _field(stanza, b"Architecture") not in self._architectures:
+                continue
             self._stanzas.setdefault(name, []).append((label, stanza))
             if b"\nEssential: yes" in stanza or b"\nPriority: required" in stanza:
                 self._essential.add(name)

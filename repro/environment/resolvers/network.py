@@ -35,6 +35,7 @@ def apt_network_config(
     folder.mkdir(parents=True, exist_ok=True)
     binds: list[tuple[Path, str]] = [(folder, TARGET)]
     lines: list[str] = []
+    components = " ".join(source.components)
     for suite in source.suites():
         addresses = []
         for base in source.bases(suite):
@@ -46,7 +47,7 @@ def apt_network_config(
                 addresses.append(base)
         name = f"mirrors-{source.label(suite).replace('/', '-')}.txt"
         _write(folder / name, [f"{address}/" for address in addresses])
-        lines.append(f"deb [signed-by={TARGET}/keyring.gpg] mirror+file:{TARGET}/{name} {suite} main")
+        lines.append(f"deb [signed-by={TARGET}/keyring.gpg] mirror+file:{TARGET}/{name} {suite} {components}")
     _write(folder / "sources.list", lines)
     (folder / "keyring.gpg").write_bytes(source.keyring)
     _write(folder / "apt.conf", _config(source, environ))
@@ -56,6 +57,8 @@ def apt_network_config(
 def _config(source: ArchiveSource, environ: Mapping[str, str]) -> list[str]:
     # Dropping to _apt needs more than one user ID.
     config = {"APT::Sandbox::User": "root", "Dir::Etc::SourceList": f"{TARGET}/sources.list"}
+    if source.moment is not None:  # what was valid then
+        config["Acquire::Check-Valid-Until"] = "false"
     schemes = {urlsplit(base).scheme for base, _ in source.mirrors}
     if "https" in schemes:
         config["Acquire::https::CAInfo"] = _CA_BUNDLE
