@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from repro.api.dockerfiles import ParsedInstruction as ParsedInstruction
     from repro.api.dockerfiles import check_dockerfile as check_dockerfile
     from repro.api.dockerfiles import parse_dockerfile as parse_dockerfile
+    from repro.api.env import export_environment as export_environment
+    from repro.api.env import list_environments as list_environments
+    from repro.api.env import render_environment as render_environment
+    from repro.api.env_diff import diff_environments as diff_environments
     from repro.api.environment_build import Manner as Manner
     from repro.api.environments import BuiltImage as BuiltImage
     from repro.api.host import Host as Host
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from repro.api.image_names import prune_images as prune_images
     from repro.api.image_names import remove_images as remove_images
     from repro.api.image_names import tag_image as tag_image
+    from repro.api.lock_check import check_lock as check_lock
+    from repro.api.locking import lock as lock
     from repro.api.questions import doctor as doctor
     from repro.api.questions import lineage_lines as lineage_lines
     from repro.api.questions import why as why
@@ -39,7 +45,6 @@ if TYPE_CHECKING:
     from repro.api.registries import registry_logout as registry_logout
     from repro.api.runs import Run as Run
     from repro.api.runs import build as build
-    from repro.api.runs import lock as lock
     from repro.api.runs import plan as plan
     from repro.api.runs import run_jobs as run_jobs
     from repro.api.runs import runs as runs
@@ -53,9 +58,12 @@ if TYPE_CHECKING:
     from repro.api.transfer import pull_image as pull_image
     from repro.api.transfer import push_image as push_image
     from repro.api.transfer import repairer as repairer
+    from repro.api.vendoring import vendor_lock as vendor_lock
 
 _HOMES = {
     "dockerfiles": ("ParsedInstruction", "check_dockerfile", "parse_dockerfile"),
+    "env": ("export_environment", "list_environments", "render_environment"),
+    "env_diff": ("diff_environments",),
     "environment_build": ("Manner",),
     "environments": ("BuiltImage",),
     "host": ("Host",),
@@ -65,12 +73,15 @@ _HOMES = {
     "image_inspect": ("image_history", "inspect_image"),
     "image_list": ("ImageRow", "list_images"),
     "image_names": ("Removal", "prune_images", "remove_images", "tag_image"),
+    "lock_check": ("check_lock",),
+    "locking": ("lock",),
     "questions": ("doctor", "lineage_lines", "why"),
     "registries": ("registry_listing", "registry_login", "registry_logout"),
-    "runs": ("Run", "build", "lock", "plan", "run_jobs", "runs", "status", "validate"),
+    "runs": ("Run", "build", "plan", "run_jobs", "runs", "status", "validate"),
     "transfer": ("Transferred", "pull_image", "push_image", "repairer"),
     "store": ("check_store", "collect_store", "store_usage"),
     "templates": ("Template",),
+    "vendoring": ("vendor_lock",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

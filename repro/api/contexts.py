@@ -30,11 +30,12 @@ def folder_context(
     *,
     hasher: Callable[[str], Digest] = Digest.of_file,
     beside: Path | None = None,
+    also: Sequence[str] = (),
 ) -> FolderContext:
     """Return the context ``folder``, seen through ``<Dockerfile>.dockerignore``, else its ``.dockerignore``.
 
-    ``hidden`` are files and folders of the host that are left out whatever those say. ``beside`` is the folder where
-    the Dockerfile lies, and its own ignore file; None: the context.
+    ``hidden`` are files and folders of the host that are left out whatever those say; ``also`` are more patterns.
+    ``beside`` is the folder where the Dockerfile lies, and its own ignore file; None: the context.
     """
     from repro.build.context import FolderContext  # noqa: PLC0415 - only for Dockerfiles of users' own
     from repro.dockerfile.ignore import IgnoreRules, parse_ignore  # noqa: PLC0415
@@ -47,6 +48,8 @@ def folder_context(
         if file.is_file():
             patterns = parse_ignore(file.read_text(encoding="utf-8", errors="surrogateescape"), file.name).patterns
             break
+    if also:
+        patterns += parse_ignore("\n".join(also)).patterns
     for path in hidden:
         below = os.path.relpath(path, folder)
         if not below.startswith("../"):
@@ -63,12 +66,12 @@ def context_digest(context: FolderContext, text: str, dockerfile: str) -> Digest
     """
     found: dict[str, Json] = {}
     for path in _sources(text, dockerfile):
-        _note(context, context.node(path), found)
-        _note(context, context.node(context.resolve(path)), found)
+        note_tree(context, context.node(path), found)
+        note_tree(context, context.node(context.resolve(path)), found)
     return record_digest("context/2", [found[path] for path in sorted(found)])
 
 
-def _note(context: FolderContext, node: Node | None, found: dict[str, Json]) -> None:
+def note_tree(context: FolderContext, node: Node | None, found: dict[str, Json]) -> None:
     """Add ``node`` and what is below it to ``found``; of a link also the file that it leads to."""
     from repro.build.source import Kind  # noqa: PLC0415
 

@@ -105,7 +105,7 @@ class Engine:
         """What was fetched by hash."""
         from repro.data.cache import Downloads  # noqa: PLC0415
 
-        return Downloads(self.host.cache_root, self.transports)
+        return Downloads(self.host.cache_root, self.transports, self.host.vendors)
 
     def launcher(self) -> Launcher:
         """Return the one launcher, made when first asked for; `enter` comes first."""

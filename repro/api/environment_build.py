@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from repro.api.archives import PREFIX, archive_base
 from repro.api.bases import found_image, parsed
 from repro.api.contexts import folder_context
+from repro.api.own_files import digests, own_files, own_packages
 from repro.dataclass import dataclass
 from repro.environment.lock import archive_digest
 from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageBase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from repro.api.archives import Archives
     from repro.api.engine import Engine
+    from repro.api.locked_files import LockedFiles
     from repro.api.lockfile import LockFile
     from repro.api.project import Project
     from repro.api.verify_build import Again
     from repro.build.conditions import Conditions
-    from repro.build.context import FolderContext
+    from repro.build.context import FolderContext, MappingContext
     from repro.build.engine import BuildOptions, BuildResult
+    from repro.data.cache import Downloads
     from repro.digest import Digest
     from repro.environment.model import EnvironmentLock
     from repro.environment.render import Recipe
@@ -70,7 +74,15 @@ class EnvironmentBuilder:
         from repro.environment.render import render  # noqa: PLC0415 - imports Jinja2
 
         text, file = self.template(env)
-        return render(env, entry, text, template_file=file, base_digest=self.base_digest(env, entry))
+        return render(
+            env,
+            entry,
+            text,
+            template_file=file,
+            base_digest=self.base_digest(env, entry),
+            files=digests(own_files(env, self._project)),
+            projects=digests(own_packages(env, self._project)),
+        )
 
     def base_digest(self, env: TemplateEnvironment, entry: EnvironmentLock) -> Digest:
         """Return what identifies the base: what an archive's is locked to, the manifest's digest, or the image's ID.
@@ -112,7 +124,11 @@ class EnvironmentBuilder:
 
         if isinstance(env, DockerfileEnvironment):
             text, file = self._lock.dockerfile(env), env.dockerfile
-            context = self.context(env)
+            context, found = self.context(env), base
+
+            def base(name: str, where: Location) -> Digest:
+                return found(entry.froms.get(name, name), where)
+
             return build_folder(
                 engine, text, file=file, context=context, options=options, base=base, archives=self._archives
             )
@@ -127,7 +143,6 @@ class EnvironmentBuilder:
         base: Callable[[str, Location], Digest],
     ) -> BuildResult:
         from repro.api.image_build import build_folder  # noqa: PLC0415 - only to build
-        from repro.build.context import MappingContext  # noqa: PLC0415
 
         recipe = self.recipe(env, entry)
 
@@ -136,16 +151,57 @@ class EnvironmentBuilder:
             return base(entry.base if own else name, where)
 
         with engine.store.workspace() as room:
-            files = {"apt": self._repository(env, entry, room)} if entry.packages else {}
             return build_folder(
                 engine,
                 recipe.dockerfile,
                 file=f"{env.name}.Dockerfile",
-                context=MappingContext(files),
+                context=self.recipe_context(env, entry, room),
                 options=options,
                 base=pinned,
                 archives=self._archives,
             )
+
+    def recipe_context(self, env: TemplateEnvironment, entry: EnvironmentLock, room: Path) -> MappingContext:
+        """Return the context of the recipe's build, its made-up folders in ``room``; fetches what the lock names."""
+        from repro.build.context import MappingContext  # noqa: PLC0415 - only to build
+
+        files = self._locked_files()
+        files.fetch(files.of(env, entry))
+        folders: dict[str, Path | FolderContext] = {}
+        for name, fill in self._fillings(entry):
+            folders[name] = room / name
+            fill(room / name)
+        folders |= {f"project/{name}": context for name, context in own_packages(env, self._project).items()}
+        folders |= {f"files/{path}".rstrip("/"): context for path, context in own_files(env, self._project).items()}
+        return MappingContext(folders)
+
+    def _fillings(self, entry: EnvironmentLock) -> Iterator[tuple[str, Callable[[Path], None]]]:
+        """Yield the context's folders that are made up of locked files, each with what fills it."""
+        from repro.environment.resolvers.flat import flat_repository  # noqa: PLC0415 - only to build
+
+        downloads = self._engine.downloads
+        for name, packages in (("apt", entry.packages), ("apt-build", entry.build_packages)):
+            if packages:
+                yield name, partial(flat_repository, packages, downloads)
+        if entry.conda:
+            from repro.environment.resolvers.conda_prefix import conda_prefix  # noqa: PLC0415
+
+            yield "conda", partial(conda_prefix, entry.conda, downloads)
+        if entry.wheels or entry.tools:
+            from repro.environment.resolvers.wheels import pip_folder  # noqa: PLC0415
+
+            yield "pip", partial(pip_folder, entry.wheels, entry.tools, downloads)
+        if entry.sources:
+            yield "source", partial(_source_folder, entry, downloads)
+
+    def _locked_files(self) -> LockedFiles:
+        from repro.api.locked_files import LockedFiles  # noqa: PLC0415 - only to build
+
+        return LockedFiles(self._project, self._lock.content, self._engine, self._archives)
+
+    def base_image(self, env: TemplateEnvironment, entry: EnvironmentLock) -> Digest:
+        """Return the image that the recipe starts from, as locked; made or fetched where the store lacks it."""
+        return self._base(env.base.name if isinstance(env.base, ArchiveBase) else entry.base, env.where)
 
     def _options(self, env: TemplateEnvironment | DockerfileEnvironment, manner: Manner) -> BuildOptions:
         from repro.build.engine import BuildOptions  # noqa: PLC0415 - only to build
@@ -161,20 +217,18 @@ class EnvironmentBuilder:
             return replace(options, target=env.target, args=env.args)
         return replace(options, lint=False)  # a template of ours, and packages that are locked
 
-    def _repository(self, env: TemplateEnvironment, entry: EnvironmentLock, room: Path) -> Path:
-        """Return a flat repository of the locked packages in ``room``, fetched where the downloads lack them."""
-        from repro.environment.resolvers.archive import fetch_packages  # noqa: PLC0415 - only to build
-        from repro.environment.resolvers.flat import flat_repository  # noqa: PLC0415
-
-        source = self._archives.source_or_none(env.base) if isinstance(env.base, ArchiveBase) else None
-        downloads, sink = self._engine.downloads, self._engine.sink
-        fetch_packages(entry.packages, source=source, downloads=downloads, sink=sink, what=f"packages of {env.name}")
-        flat_repository(entry.packages, downloads, room / "apt")
-        return room / "apt"
-
     def _base(self, name: str, where: Location) -> Digest:
         """Return the image for a FROM that is no stage: an archive's as locked, one in the store, or a registry's."""
         if name.startswith(PREFIX):
             base = archive_base(name, where)
             return self._archives.image(base, self._lock.archive(base))
         return found_image(self._engine, name, where)
+
+
+def _source_folder(entry: EnvironmentLock, downloads: Downloads, folder: Path) -> None:
+    """Fill ``folder``, which is made, with the tarballs of a source build."""
+    from repro.environment.resolvers.flat import link_or_copy  # noqa: PLC0415 - only to build
+
+    folder.mkdir()
+    for item in entry.sources:
+        link_or_copy(downloads.path(item.digest), folder / item.file)

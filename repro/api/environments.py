@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from repro.api.archives import Archives
 from repro.api.contexts import context_digest
 from repro.api.environment_build import EnvironmentBuilder, Manner
 from repro.api.lockfile import LockFile
+from repro.api.own_files import digests, own_files, own_packages
 from repro.api.packages import read_packages
 from repro.dataclass import dataclass
 from repro.digest import Digest, record_digest
 from repro.environment.lock import archive_digest
-from repro.errors import StoreError, UsageError
+from repro.environment.templating import with_shipped
+from repro.errors import DataError, StoreError, UsageError
 from repro.events import Notice, as_json
 from repro.execution.image import Image
 from repro.names import RECIPES, Reference
 from repro.oci.model import epoch_of
-from repro.workflow.model import DockerfileEnvironment, ImageEnvironment
+from repro.workflow.model import DockerfileEnvironment, ImageEnvironment, TemplateEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,7 +58,7 @@ class Environments:
     def __init__(self, project: Project, engine: Engine, *, may_add: bool = True) -> None:
         self._project = project
         self._engine = engine
-        self._archives = Archives(engine)
+        self._archives = Archives(engine, project.workflow.archive_bases())
         self._lock = LockFile(project, engine, self._archives, may_add=may_add)
         self._builder = EnvironmentBuilder(project, engine, self._archives, self._lock)
 
@@ -90,7 +94,7 @@ class Environments:
             layers=layers,
             env=config.env,
             epoch=epoch_of(config.created),
-            packages=read_packages(layers, store.form),
+            packages=read_packages(store, known),
             recipe=self._lock.entry(name).declaration,
         )
 
@@ -108,7 +112,7 @@ class Environments:
             return BuiltImage(name, image_id, entry.base)
         if isinstance(env, DockerfileEnvironment):
             tag = _tag(name, self._declaration(name, entry))
-            known = None
+            known = self._vendored(name, entry)
         else:
             tag = _tag(name, self._builder.recipe(env, entry).digest)
             known = self._engine.store.refs().get(str(tag))
@@ -128,6 +132,25 @@ class Environments:
         self._tell_lock(name, image_id)
         return BuiltImage(name, image_id, tag.familiar, verdict)
 
+    def _vendored(self, name: str, entry: EnvironmentLock) -> Digest | None:
+        """Return the locked image of a Dockerfile, taken from a vendor folder on disk; None where none has it."""
+        locked, vendors = self._locked_id(name, entry), self._engine.host.vendors
+        if locked is None or self._engine.store.has_image(locked):
+            return None
+        from repro.oci.archive import read_layout  # noqa: PLC0415 - only where there is a vendor folder
+
+        for vendor in vendors:
+            folder = Path(unquote(urlsplit(vendor).path))
+            if urlsplit(vendor).scheme == "file" and (folder / "index.json").exists():
+                self._engine.enter()
+                try:
+                    if read_layout(folder, self._engine.store, built_tag(name, self._engine)) == locked:
+                        return locked
+                except DataError as error:  # it has none of that tag, or not whole
+                    text = f"{name} is not taken from the vendor folder {folder}: {error.why or error.message}"
+                    self._engine.sink(Notice("warning", text))
+        return None
+
     # ---- the lock's image IDs
 
     def _locked_id(self, name: str, entry: EnvironmentLock) -> Digest | None:
@@ -146,6 +169,11 @@ class Environments:
             text = f"{name}: the image built now, {image_id}, is not the locked one, {locked}; its jobs run again"
             self._engine.sink(Notice("warning", text))
         told = replace(entry, declaration=declaration, images={**images, mode: image_id})
+        if isinstance(self._lock.declared(name), DockerfileEnvironment):
+            from repro.environment.installed import installed  # noqa: PLC0415 - only after a build
+
+            store = self._engine.store
+            told = replace(told, installed=installed(store.image_layers(image_id), store.form))
         self._lock.write(self._lock.content.with_environment(told))
 
     def _declaration(self, name: str, entry: EnvironmentLock) -> Digest:
@@ -157,6 +185,7 @@ class Environments:
                 "origin": entry.origin,
                 "context": context_digest(self._builder.context(env), self._lock.dockerfile(env), env.dockerfile),
                 "archives": {archive: archive_digest(locked) for archive, locked in archives.items()},
+                **({"froms": dict(entry.froms)} if entry.froms else {}),
             }
         elif isinstance(env, ImageEnvironment):
             declared = {"image": entry.base}
@@ -165,10 +194,30 @@ class Environments:
                 "base": self._builder.base_digest(env, entry),
                 "env": dict(env.env),
                 "run": env.run,
-                "template": self._builder.template(env)[0],
+                "template": with_shipped(self._builder.template(env)[0]),
                 "packages": [package.digest for package in entry.packages],
+                **self._more(env, entry),
             }
         return record_digest("declaration/1", as_json(declared))
+
+    def _more(self, env: TemplateEnvironment, entry: EnvironmentLock) -> dict[str, object]:
+        """Return what decides the image beside apt packages; what an environment does not have is not in it."""
+        parts: dict[str, object] = {
+            "build_packages": [package.digest for package in entry.build_packages],
+            "source": () if env.source is None else (env.source.digest, env.source.prefix, env.source.run),
+            "conda": [package.digest for package in entry.conda],
+            "wheels": [wheel.digest for wheel in entry.wheels],
+            "tools": [wheel.digest for wheel in entry.tools],
+            "files": dict(env.files),
+            "own_files": digests(own_files(env, self._project)) if env.files else {},
+            "own_packages": digests(own_packages(env, self._project)) if env.pip else {},
+        }
+        return {name: value for name, value in parts.items() if value}
+
+
+def built_tag(environment: str, engine: Engine) -> str:
+    """Return the tag under which a vendor folder keeps what a Dockerfile of the project gave in this mode."""
+    return f"{environment}.{engine.mode.identity}"
 
 
 def _tag(environment: str, recipe: Digest) -> Reference:

@@ -80,6 +80,12 @@ class Host:
         return self.cwd / named if named else self.store_root / "cache"
 
     @property
+    def vendors(self) -> tuple[str, ...]:
+        """The addresses of the folders that ``$REPRO_VENDOR`` names: URLs, or paths, separated by blanks."""
+        named = self.environ.get("REPRO_VENDOR", "").split()
+        return tuple(one if "://" in one else (self.cwd / one).resolve().as_uri() for one in named)
+
+    @property
     def home(self) -> Path:
         """The caller's home folder."""
         return Path(home.home(self.environ))

@@ -1,36 +1,33 @@
-"""What makes two images different: files, and packages of dpkg, Python and conda."""
+"""What makes two images different: files, and packages by their databases."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from repro.api.engine import opened
 from repro.api.image_lookup import resolve
-from repro.api.packages import read_packages
 from repro.dataclass import dataclass
+from repro.environment.installed import PackageSearch
 from repro.events import ignore
 from repro.oci.differences import differences
+from repro.oci.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from repro.api.host import Host
     from repro.digest import Digest
+    from repro.environment.model import Installed
     from repro.oci.differences import Difference
 
-# What a package leaves behind is named by it: PyPA "Recording installed projects"; setuptools before it; conda.
-_PYTHON: Final = re.compile(
-    r"(?:.*/)?([^/-]+)-([^/-]+)(?:\.dist-info/METADATA|(?:-py[0-9.]+)?\.egg-info(?:/PKG-INFO)?)"
-)
-_CONDA: Final = re.compile(r"(?:.*/)?conda-meta/([^/]+)-([^/-]+)-([^/-]+)\.json")
+_MANAGERS: Final = {"deb": "dpkg", "pip": "python"}  # whose packages these kinds are
 
 
 @dataclass(frozen=True, slots=True)
 class PackageDifference:
     """A package that two images have in different versions; ``before`` or ``after`` is empty where one lacks it.
 
-    ``manager`` is ``dpkg``, ``python`` or ``conda``. Several versions of one name are joined by commas.
+    ``manager`` is ``dpkg``, ``apk``, ``python``, ``conda`` or ``r``. Several versions of one name are joined by commas.
     """
 
     manager: str
@@ -70,28 +67,23 @@ def diff_images(host: Host, first: str, second: str) -> ImageDifference:
         if ids[0] == ids[1]:
             return ImageDifference(*ids, (), ())
         layers = store.image_layers(ids[0]), store.image_layers(ids[1])
-        packages: tuple[_Packages, _Packages] = ({}, {})
-        files = tuple(differences(*layers, store.form, lambda side, path: _note(packages[side], path)))
-        for side in (0, 1):
-            for name, version in read_packages(layers[side], store.form):
-                packages[side].setdefault(("dpkg", name), set()).add(version)
-    return ImageDifference(*ids, _compared(*packages), files)
+        searches = PackageSearch(), PackageSearch()
+        files = tuple(differences(*layers, store.form, lambda side, path: searches[side].note(path)))
+        before, after = (
+            _versions(search.found(View(stack, store.form))) for search, stack in zip(searches, layers, strict=True)
+        )
+    return ImageDifference(*ids, _compared(before, after), files)
 
 
 _Packages = dict[tuple[str, str], set[str]]  # (manager, name) -> versions
 
 
-def _note(packages: _Packages, path: str) -> None:
-    """Note the package that a path tells of, if it does."""
-    if path.endswith((".dist-info/METADATA", ".egg-info", ".egg-info/PKG-INFO")):
-        match = _PYTHON.fullmatch(path)
-        if match is not None:
-            name = re.sub(r"[-_.]+", "-", match[1]).lower()  # PyPA "Name normalization"
-            packages.setdefault(("python", name), set()).add(match[2])
-    elif path.endswith(".json"):
-        match = _CONDA.fullmatch(path)
-        if match is not None:
-            packages.setdefault(("conda", match[1]), set()).add(f"{match[2]}={match[3]}")
+def _versions(packages: Iterable[Installed]) -> _Packages:
+    found: _Packages = {}
+    for package in packages:
+        key = (_MANAGERS.get(package.kind, package.kind), package.name)
+        found.setdefault(key, set()).add(package.version)
+    return found
 
 
 def _compared(

@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from repro.api.archives import archives_in
-from repro.digest import Digest
-from repro.environment.lock import origin, read_lock, write_lock
+from repro.api.resolving import Resolver, declared, declared_files, project_text
+from repro.dataclass import dataclass
+from repro.environment.lock import origin, read_lock, requested, what_changed, write_lock
 from repro.environment.model import EnvironmentLock
-from repro.errors import LockError, UsageError
-from repro.events import Notice
-from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageEnvironment, TemplateEnvironment
+from repro.errors import LockError
+from repro.workflow.model import ArchiveBase, DockerfileEnvironment, TemplateEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from repro.api.archives import Archives
     from repro.api.engine import Engine
     from repro.api.project import Project
-    from repro.environment.model import ArchiveLock, Lock, Package
+    from repro.environment.model import ArchiveLock, Lock
     from repro.errors import Location
     from repro.workflow.model import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What is to be resolved anew, to what there is today: everything, or what is named, environments and bases."""
+
+    names: frozenset[str] = frozenset()
+    everything: bool = False
+
+    def covers(self, name: str) -> bool:
+        """Whether the environment or base ``name`` moves on."""
+        return self.everything or name in self.names
+
+
+NOTHING: Final = Upgrade()
 
 
 class LockFile:
     """The lock of ``project``.
 
     ``may_add``: resolve what is missing (`repro run`); otherwise that is an error (``--locked``).
-    ``relock``: resolve what has changed since, too (`repro lock`); ``upgrade``: resolve everything anew.
+    ``relock``: resolve what has changed since, too (`repro lock`); what ``upgrade`` covers is resolved anew.
+    ``dry``: nothing is written; `content` has what would be.
     """
 
     def __init__(
@@ -39,20 +55,22 @@ class LockFile:
         *,
         may_add: bool = True,
         relock: bool = False,
-        upgrade: bool = False,
+        upgrade: Upgrade = NOTHING,
+        dry: bool = False,
     ) -> None:
         self.project = project
         self.content: Lock = read_lock(project.lock_file)
         self._engine = engine
         self._archives = archives
         self._may_add = may_add
-        self._relock = relock or upgrade
+        self._relock = relock
         self._upgrade = upgrade
+        self._dry = dry
         self._resolved: set[str] = set()  # by this process: not again, even when upgrading
 
     def declared(self, name: str) -> Environment:
-        """Return the declaration of the environment ``name``."""
-        return self.project.workflow.environments[name]
+        """Return the declaration of the environment ``name``, with what its files add to it."""
+        return declared(self.project.workflow.environments[name], self.project)
 
     def current(self, name: str) -> EnvironmentLock | None:
         """Return the entry where it is there and is for the declaration as it stands; nothing is resolved.
@@ -60,7 +78,7 @@ class LockFile:
         Packages say nothing without the base that they were chosen for.
         """
         env, known = self.declared(name), self.content.environments.get(name)
-        if known is None or known.origin != self._origin(env):
+        if known is None or known.origin != origin(env, declared_files(env, self.project)):
             return None
         return known if all(base.name in self.content.archives for base in self._bases(env)) else None
 
@@ -69,33 +87,49 @@ class LockFile:
 
         LockError when it may not be added, or was locked for another declaration.
         """
-        env = self.declared(name)
-        if not self._upgrade or name in self._resolved:
+        env, before = self.declared(name), self.content.environments.get(name)
+        if name in self._resolved or not self._moves(env):
             current = self.current(name)
             if current is not None:
                 return current
-            if name in self.content.environments and not self._relock:
-                changed = self.content.environments[name].origin != self._origin(env)
-                raise LockError(
-                    f"environments.{name} has changed since it was locked"
-                    if changed
-                    else f"environments.{name} is in {self.project.lock_file.name}, but its base is not",
-                    where=env.where,
-                    hint="run `repro lock` to resolve it anew",
-                )
+            if before is not None and not self._relock:
+                raise self._stale(env, before)
         self._check_may_add(f"environments.{name}", env.where)
-        entry = self._resolve(env)
-        before = self.content.environments.get(name)
+        for base in self._bases(env):
+            self.archive(base)
+        entry = Resolver(self.project, self._engine, self._archives, self).resolve(
+            env, before, newer=self._upgrade.covers(name)
+        )
         if before is not None:  # its images stay true where the packages came out the same: their declaration says it
             entry = replace(entry, images=before.images, declaration=before.declaration)
         self._resolved.add(name)
         self.write(self.content.with_environment(entry))
         return entry
 
+    def stale(self) -> tuple[str, ...]:
+        """Return the environments whose entries are missing, or for another declaration, or about to be upgraded."""
+        environments = self.project.workflow.environments
+        return tuple(name for name, env in environments.items() if self._moves(env) or self.current(name) is None)
+
+    def _moves(self, env: Environment) -> bool:
+        """Whether the environment is to be resolved anew: itself, or with the base that it is made on."""
+        return any(self._upgrade.covers(name) for name in (env.name, *(base.name for base in self._bases(env))))
+
+    def _stale(self, env: Environment, before: EnvironmentLock) -> LockError:
+        """Return the error for an entry that is not for the declaration as it stands."""
+        files = declared_files(env, self.project)
+        if before.origin == origin(env, files):
+            what, why = f"is in {self.project.lock_file.name}, but its base is not", None
+        else:
+            what = "has changed since it was locked"
+            why = "\n       ".join(what_changed(before, requested(env, files))) or None
+        hint = "run `repro lock` to resolve it anew"
+        return LockError(f"environments.{env.name} {what}", where=env.where, why=why, hint=hint)
+
     def archive(self, base: ArchiveBase) -> ArchiveLock:
         """Return the base's entry, resolved and written where it is missing; LockError when it may not be added."""
         known = self.content.archives.get(base.name)
-        if known is not None and (not self._upgrade or base.name in self._resolved):
+        if known is not None and (not self._upgrade.covers(base.name) or base.name in self._resolved):
             return known
         self._check_may_add(base.name, None)
         entry = self._archives.lock(base)
@@ -105,23 +139,21 @@ class LockFile:
 
     def prune(self) -> None:
         """Drop the entries of environments, and of bases, that are declared no more."""
-        declared = self.project.workflow.environments
-        bases = {base.name for env in declared.values() for base in self._bases(env)}
-        environments = {name: entry for name, entry in self.content.environments.items() if name in declared}
+        there = self.project.workflow.environments
+        bases = {base.name for env in there.values() for base in self._bases(env)}
+        environments = {name: entry for name, entry in self.content.environments.items() if name in there}
         archives = {name: entry for name, entry in self.content.archives.items() if name in bases}
         self.write(replace(self.content, environments=environments, archives=archives))
 
     def write(self, content: Lock) -> None:
         """Make the file, and this object, hold ``content``."""
         self.content = content
-        write_lock(self.project.lock_file, content)
+        if not self._dry:
+            write_lock(self.project.lock_file, content)
 
     def text(self, path: str, where: Location, what: str) -> str:
         """Return the text of a project file that an environment names; UsageError where it cannot be read."""
-        try:
-            return (self.project.root / path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the {what} {path} cannot be read", where=where, why=str(error)) from error
+        return project_text(self.project, path, where, what)
 
     def dockerfile(self, env: DockerfileEnvironment) -> str:
         """Return the text of the user's own Dockerfile."""
@@ -140,56 +172,12 @@ class LockFile:
                 hint="run `repro lock`, or `repro run` without --locked",
             )
 
-    def _origin(self, env: Environment) -> Digest:
-        if isinstance(env, DockerfileEnvironment):
-            return origin(env, {"Dockerfile": Digest.of(self.dockerfile(env).encode())})
-        return origin(env)
-
-    def _resolve(self, env: Environment) -> EnvironmentLock:
-        for base in self._bases(env):
-            self.archive(base)
-        if isinstance(env, DockerfileEnvironment):
-            return EnvironmentLock(env.name, self._origin(env), "", ())
-        if isinstance(env, ImageEnvironment):
-            return EnvironmentLock(env.name, self._origin(env), self._pinned(env.reference, env.where), ())
-        if isinstance(env.base, ArchiveBase):
-            return EnvironmentLock(env.name, self._origin(env), env.base.name, self._packages(env, env.base))
-        if env.apt:
-            raise LockError(
-                f"environments.{env.name}: this version resolves apt names on an archive base only",
-                where=env.where,
-                hint="use base: {archive: debian, suite: bookworm}",
-            )
-        return EnvironmentLock(env.name, self._origin(env), self._pinned(env.base.reference, env.where), ())
-
-    def _pinned(self, reference: str, where: Location) -> str:
-        """Return the reference with the digest of its manifest, where a registry has it; the image is in the store."""
-        from repro.api.bases import pinned_image  # noqa: PLC0415 - only to lock
-
-        return pinned_image(self._engine, reference, where, newer=self._upgrade)
-
-    def _packages(self, env: TemplateEnvironment, base: ArchiveBase) -> tuple[Package, ...]:
-        from repro.environment.resolvers.apt import lock_packages  # noqa: PLC0415 - only to lock
-
-        if not env.apt:
-            return ()
-        self._engine.sink(Notice("info", f"locking {env.name}: {', '.join(env.apt)}"))
-        return lock_packages(
-            env,
-            self._archives.image(base, self.archive(base)),
-            self._archives.indexes(base),
-            keyring=self._archives.source(base).keyring,
-            downloads=self._engine.downloads,
-            store=self._engine.store,
-            launcher=self._engine.launcher(),
-        )
-
 
 def differences(before: Lock, after: Lock) -> tuple[str, ...]:
     """Return what differs between two locks, a line each, sorted by entry."""
     lines: list[str] = []
-    old: dict[str, Sequence[Package]] = {entry.name: entry.packages for entry in _entries(before)}
-    new: dict[str, Sequence[Package]] = {entry.name: entry.packages for entry in _entries(after)}
+    old = {entry.name: _versions(entry) for entry in _entries(before)}
+    new = {entry.name: _versions(entry) for entry in _entries(after)}
     again = _resolved_anew(before, after)
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
@@ -197,7 +185,7 @@ def differences(before: Lock, after: Lock) -> tuple[str, ...]:
         elif name not in new:
             lines.append(f"{name}: removed")
         else:
-            lines += [f"{name}: {line}" for line in _package_changes(old[name], new[name]) or again.get(name, [])]
+            lines += [f"{name}: {line}" for line in _changes(old[name], new[name]) or again.get(name, [])]
     return tuple(lines)
 
 
@@ -217,10 +205,24 @@ def _entries(lock: Lock) -> tuple[ArchiveLock | EnvironmentLock, ...]:
     return (*lock.archives.values(), *lock.environments.values())
 
 
-def _package_changes(old: Sequence[Package], new: Sequence[Package]) -> list[str]:
-    """Return a line per package that came, went or changed its version."""
-    before = {package.name: package.version for package in old}
-    after = {package.name: package.version for package in new}
+def _versions(entry: ArchiveLock | EnvironmentLock) -> dict[str, str]:
+    """Return the version of each thing that an entry pins; its name says what it is, where it is no ``.deb``."""
+    found = {package.name: package.version for package in entry.packages}
+    if isinstance(entry, EnvironmentLock):
+        found |= {f"conda {package.name}": f"{package.version}={package.build}" for package in entry.conda}
+        found |= {f"pip {wheel.name}": wheel.version for wheel in entry.wheels}
+        found |= {f"tool {wheel.name}": wheel.version for wheel in entry.tools}
+        found |= {f"build {package.name}": package.version for package in entry.build_packages}
+        found |= {f"source {source.file}": source.digest.short for source in entry.sources}
+        found |= {f"FROM {name}": pinned.rpartition("@")[2] for name, pinned in entry.froms.items()}
+        if "@" in entry.base and not entry.base.startswith("archive:"):
+            name, _, digest = entry.base.rpartition("@")
+            found[f"base {name}"] = digest
+    return found
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return a line per thing that came, went or changed its version."""
     return [
         f"{name} {before.get(name, '(none)')} -> {after.get(name, '(none)')}"
         for name in sorted(before.keys() | after.keys())

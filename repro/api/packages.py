@@ -1,27 +1,23 @@
-"""What is installed in an image: its dpkg status, read back from the layers."""
+"""What is installed in an image, read back from its layers for the records of runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from repro.digest import Digest
+    from repro.oci.store import Store
 
-_STATUS = "/var/lib/dpkg/status"
+_KIND: Final = "packages"  # of the store's memory: an image's root is walked once, for its content never changes
 
 
-def read_packages(layers: Sequence[Path], form: str) -> tuple[tuple[str, str], ...]:
-    """Return the installed packages as (name, version), sorted; none where the image has no dpkg."""
-    from repro.oci.view import View  # noqa: PLC0415 - only where an image is looked into
+def read_packages(store: Store, image_id: Digest) -> tuple[tuple[str, str], ...]:
+    """Return the installed packages of every kind as (name, version), sorted, each once; none of an empty image."""
+    known = store.recall(_KIND, image_id)
+    if isinstance(known, list):
+        return tuple((str(name), str(version)) for name, version in known)
+    from repro.environment.installed import installed  # noqa: PLC0415 - only where an image is looked into
 
-    view = View(layers, form)
-    entry = view.entry(_STATUS)
-    if entry is None or entry.kind != "file":
-        return ()
-    found = []
-    for stanza in view.read(_STATUS).decode(errors="replace").split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and not line.startswith(" "))
-        if fields.get("Status", "").endswith(" installed") and {"Package", "Version"} <= fields.keys():
-            found.append((fields["Package"], fields["Version"]))
-    return tuple(sorted(found))
+    found = sorted({(package.name, package.version) for package in installed(store.image_layers(image_id), store.form)})
+    store.remember(_KIND, image_id, [list(pair) for pair in found])
+    return tuple(found)

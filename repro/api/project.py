@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import UsageError
+from repro.execution.state import State
+from repro.files import locked
 from repro.workflow.loader import load
 from repro.workflow.plan import read
 from repro.workflow.project import FolderProject
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from repro.api.host import Host
     from repro.workflow.model import Plan, Workflow
 
@@ -57,6 +61,13 @@ def open_plan(host: Host, named: str | None) -> tuple[Project, Plan]:
     file, shown, data, text = _read(host, named)
     plan = read(text, shown, FolderProject(file.parent))
     return Project(file.parent, file, shown, Digest.of(data), plan.workflow), plan
+
+
+def holding(host: Host, project: Project, what: str) -> AbstractContextManager[None]:
+    """Hold the project against a run that would write the same lock file; BusyError names who has it."""
+    state = State(project.root)
+    state.prepare()
+    return locked(state.lock, owner=f"{what} on {host.name}", wait=False)
 
 
 def _read(host: Host, named: str | None) -> tuple[Path, str, bytes, str]:

@@ -9,12 +9,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from repro import __version__
-from repro.api.archives import Archives
 from repro.api.engine import Engine, opened
 from repro.api.environment_build import Manner
 from repro.api.environments import Environments, used_environments
-from repro.api.lockfile import LockFile, differences
-from repro.api.project import open_plan, open_project
+from repro.api.project import holding, open_plan, open_project
 from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import BusyError, UsageError
@@ -26,7 +24,6 @@ from repro.provenance import journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
 
     from repro.api.environments import BuiltImage
     from repro.api.host import Host
@@ -77,18 +74,6 @@ def _planned(state: JobState) -> PlannedJob:
     return PlannedJob(state.job.id, state.job.step.name, state.status, state.why, state.changes)
 
 
-def lock(host: Host, named: str | None, *, upgrade: bool, sink: Sink) -> tuple[str, ...]:
-    """Resolve what workflow.lock lacks (with ``upgrade``: everything) and return what changed, a line each."""
-    project, _ = open_plan(host, named)
-    with _holding(host, project, "repro lock"), opened(host, sink) as engine:
-        lock_file = LockFile(project, engine, Archives(engine), relock=True, upgrade=upgrade)
-        before = lock_file.content
-        for name in project.workflow.environments:
-            lock_file.entry(name)
-        lock_file.prune()
-        return differences(before, lock_file.content)
-
-
 def build(
     host: Host,
     named: str | None,
@@ -104,7 +89,7 @@ def build(
     """
     project = open_project(host, named)
     names = used_environments(project, environments)
-    with _holding(host, project, "repro build"), opened(host, sink) as engine:
+    with holding(host, project, "repro build"), opened(host, sink) as engine:
         engine.enter()
         made = Environments(project, engine)
         return tuple(made.build(name, manner or Manner(), verify=verify) for name in names)
@@ -151,7 +136,7 @@ class Run:
         with ExitStack() as stack:
             engine = stack.enter_context(opened(host, self._sink))
             environments = Environments(project, engine, may_add=self._may_add)
-            with _holding(host, project, f"run {run_id}"):
+            with holding(host, project, f"run {run_id}"):
                 executor = self._prepare(workflow_plan, environments, engine)
             written = stack.enter_context(journal.Journal(state.runs / run_id / journal.JOURNAL, host.now))
             self._journal = written
@@ -238,13 +223,6 @@ def parse_size(text: str) -> int:
         raise UsageError(f"not a size: {text!r}", hint="write it as 8GB or 512MiB")
     power = " kMGT".lower().index(found[2].lower() or " ")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
-
-
-def _holding(host: Host, project: Project, what: str) -> AbstractContextManager[None]:
-    """Hold the project against a run that would write the same lock file; BusyError names who has it."""
-    state = State(project.root)
-    state.prepare()
-    return locked(state.lock, owner=f"{what} on {host.name}", wait=False)
 
 
 # ---- questions about runs

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from repro.api.host import Host
     from repro.digest import Digest
     from repro.events import Sink
-    from repro.registry.client import Registry
+    from repro.registry.pull import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def pull_named(engine: Engine, reference: Reference) -> Transferred:
     from repro.registry.pull import pull  # noqa: PLC0415
 
     engine.enter()
-    with _registries(engine, reference.domain) as registries:
-        pulled = pull(registries, reference, engine.store, arch=architecture(), sink=engine.sink)
+    with _sources(engine, reference.domain) as sources:
+        pulled = pull(sources, reference, engine.store, arch=architecture(), sink=engine.sink)
     return Transferred(reference.familiar, pulled.image_id, pulled.manifest, pulled.fresh)
 
 
@@ -65,8 +65,8 @@ def repairer(engine: Engine) -> Callable[[Digest], None]:
             domain, _, path = repository.partition("/")
             name = Reference(domain, path, None, digest)
             try:
-                with _registries(engine, domain) as registries:
-                    pull(registries, name, engine.store, arch=architecture(), sink=engine.sink, repair=True)
+                with _sources(engine, domain) as sources:
+                    pull(sources, name, engine.store, arch=architecture(), sink=engine.sink, repair=True)
             except (FetchError, DataError) as error:
                 failed = error
             else:
@@ -88,22 +88,26 @@ def push_image(host: Host, name: str, *, sink: Sink, compression: str = "gzip") 
     if reference.digest is not None:
         raise UsageError(f"an image is sent by its tag, not by a digest: {name}", hint="leave out what follows the @")
     with opened(host, sink) as engine:
-        from repro.registry.push import push  # noqa: PLC0415 - only to push
+        from repro.api.registries import open_registry  # noqa: PLC0415 - only to push
+        from repro.registry.push import push  # noqa: PLC0415
 
         engine.enter()
         image_id = engine.store.resolve(name)
-        with _registries(engine, reference.domain, writes=True) as (*_, registry):
+        engine.reached_out = True
+        with contextlib.closing(open_registry(host, reference.domain, writes=True)) as registry:
             digest = push(registry, reference, engine.store, image_id, sink=sink, compression=compression)
     return Transferred(reference.familiar, image_id, digest)
 
 
 @contextlib.contextmanager
-def _registries(engine: Engine, domain: str, *, writes: bool = False) -> Iterator[tuple[Registry, ...]]:
-    """Give the mirrors of a registry, and itself as the last; to write, itself alone."""
-    from repro.api.registries import open_endpoints, open_registry  # noqa: PLC0415 - only to reach one
+def _sources(engine: Engine, domain: str) -> Iterator[tuple[Source, ...]]:
+    """Give the vendor folders and the mirrors of a registry, and itself as the last."""
+    from repro.api.registries import open_endpoints  # noqa: PLC0415 - only to reach one
+    from repro.registry.vendor import Vendor  # noqa: PLC0415
 
     engine.reached_out = True
-    found = (open_registry(engine.host, domain, writes=True),) if writes else open_endpoints(engine.host, domain)
+    vendors = (Vendor(vendor, engine.transports) for vendor in engine.host.vendors)
+    found: tuple[Source, ...] = (*vendors, *open_endpoints(engine.host, domain))
     try:
         yield found
     finally:

@@ -138,12 +138,17 @@ class FolderContext:
 
 
 class MappingContext:
-    """A context put together from host files and folders: context path -> host path."""
+    """A context put together from host files and folders, or other contexts, by context path."""
 
     exact = False
 
-    def __init__(self, files: Mapping[str, Path], *, hasher: Callable[[str], Digest] = Digest.of_file) -> None:
-        self._roots = {clean(path): FolderContext(host, hasher=hasher) for path, host in files.items()}
+    def __init__(
+        self, files: Mapping[str, Path | FolderContext], *, hasher: Callable[[str], Digest] = Digest.of_file
+    ) -> None:
+        self._roots = {
+            clean(path): host if isinstance(host, FolderContext) else FolderContext(host, hasher=hasher)
+            for path, host in files.items()
+        }
         self._folders: dict[str, set[str]] = {"": set()}
         for path in self._roots:
             parent, name = "", ""

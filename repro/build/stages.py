@@ -121,6 +121,19 @@ def references(stage: Stage) -> list[tuple[str, Location]]:
     return out
 
 
+def outside_images(plan: BuildPlan) -> tuple[tuple[str, Location], ...]:
+    """Return the images that the needed stages are based on, copy or mount from, each name once, with a place."""
+    found: dict[str, Location] = {}
+    for index in plan.needed:
+        stage = plan.stages[index]
+        if isinstance(stage.base, str) and stage.base != SCRATCH:
+            found.setdefault(stage.base, stage.begin.image.where)
+        for text, where in references(stage):
+            if find_stage(plan.stages, text, before=index) is None:
+                found.setdefault(text, where)
+    return tuple(found.items())
+
+
 def _groups(
     instructions: Sequence[model.AnyInstruction],
 ) -> list[tuple[model.From, tuple[model.AnyInstruction, ...]]]:

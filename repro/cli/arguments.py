@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from repro.errors import visible
@@ -16,6 +17,7 @@ from repro.events import as_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from repro.api.host import Host
     from repro.cli.console import Console
     from repro.errors import ReproError
     from repro.events import Event
@@ -32,6 +34,23 @@ def add_workflow(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def add_vendor(parser: argparse.ArgumentParser) -> None:
+    """Add ``--vendor``."""
+    text = "take packages and images from DIR (a folder that `repro lock --vendor` made, or its URL) where it has them"
+    parser.add_argument("--vendor", metavar="DIR", help=f"{text}; default: $REPRO_VENDOR")
+
+
+def host_for(options: argparse.Namespace) -> Host:
+    """Return the host, with the vendor folder that the options name."""
+    from repro import api  # noqa: PLC0415 - not for commands that start without it
+
+    host = api.Host.current()
+    if options.vendor is None:
+        return host
+    named = options.vendor if "://" in options.vendor else (host.cwd / options.vendor).resolve().as_uri()
+    return replace(host, environ={**host.environ, "REPRO_VENDOR": named})
 
 
 @contextlib.contextmanager

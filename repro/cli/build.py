@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repro import api
-from repro.cli.arguments import add_json, add_progress, add_workflow, print_json, print_table, progress
+from repro.cli.arguments import (
+    add_json,
+    add_progress,
+    add_vendor,
+    add_workflow,
+    host_for,
+    print_json,
+    print_table,
+    progress,
+)
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
@@ -24,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep logs and caches that regenerate; such an image gets no name, and no lock knows it",
     )
+    add_vendor(parser)
     add_progress(parser)
     add_json(parser)
 
@@ -34,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     with progress(options, named=True) as display:
         try:
             built = api.build(
-                api.Host.current(),
+                host_for(options),
                 options.workflow,
                 environments=tuple(options.environment or ()),
                 manner=manner,

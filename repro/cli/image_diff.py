@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Files are compared as the images show them, whatever layers they are in: type, content, size, mode, owner, link, xattr;
-not times. Packages are those of dpkg, Python and conda. Exit status: 0 no difference, 1 some; 2 and more as
-`repro --help` says.
+not times. Packages are those of dpkg, apk, Python, conda and R. Exit status: 0 no difference, 1 some; 2 and
+more as `repro --help` says.
 """
 _MARKS: Final = {"added": "A", "removed": "D", "changed": "C"}  # as `docker diff` has them
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": "say for each job whether it is cached, or why it would run",
     "lock": "resolve environments to hashes and write workflow.lock",
     "build": "build the images of a workflow's environments",
+    "env": "list environments, print their Dockerfiles, export them, compare their packages",
     "run": "run a workflow: lock, build, then every job that is not cached",
     "status": "say how the last run went and whether one is going on",
     "log": "list the runs of a project, or the jobs of one run",

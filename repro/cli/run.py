@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
-from typing import TYPE_CHECKING
 
 from repro import api
-from repro.cli.arguments import add_workflow, console
+from repro.cli.arguments import add_vendor, add_workflow, console, host_for
 from repro.errors import Interrupted, JobsFailed
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-j", "--cpus", type=int, metavar="N", help="use at most N processors (default: all)")
     parser.add_argument("--memory", metavar="SIZE", help="plan jobs within SIZE, such as 8GB (default: all)")
     parser.add_argument(
-        "--locked", action="store_true", help="add nothing to workflow.lock: fail where it lacks an entry"
+        "--locked",
+        action=argparse.BooleanOptionalAction,
+        help="add nothing to workflow.lock: fail where it lacks an entry (the default where $CI is set)",
     )
+    add_vendor(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="the same as `repro plan`")
 
 
@@ -31,13 +31,15 @@ def run(options: argparse.Namespace) -> int:
 
         options.json = False
         return plan.run(options)
+    host = host_for(options)
+    locked = options.locked if options.locked is not None else host.environ.get("CI", "").lower() in ("1", "true")
     with console(options) as sink:
         running = api.Run(
-            api.Host.current(),
+            host,
             options.workflow,
             cpus=options.cpus,
             memory=options.memory,
-            locked=options.locked,
+            locked=locked,
             sink=sink,
         )
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 PARALLEL = 8
 _NAMED_FAILURES = 20  # a message names this many files, then counts
 _MOVED_ON = (
-    "the mirror has moved on to newer versions: name one that keeps old ones (`mirror:` or REPRO_APT_MIRROR), "
-    "or take what it has today with `repro lock --upgrade`"
+    "bring the files (a vendor folder: REPRO_VENDOR; a cache: REPRO_CACHE), name a mirror that keeps old versions "
+    "(`mirror:`, REPRO_APT_MIRROR, REPRO_APT_SNAPSHOT), or take what there is today with `repro lock --upgrade`"
 )
 _NO_ADDRESS = "set REPRO_APT_MIRROR=<URL of a mirror>, or bring a cache that has the files (REPRO_CACHE)"
 _OTHER_FOLDER = "set REPRO_CACHE to a folder that you can read and write"
@@ -56,6 +56,10 @@ class Wanted:
     urls: tuple[str, ...]
 
 
+class AlteredError(FetchError):
+    """Other bytes came than those with the digest that was asked for: more to be told than what was not there."""
+
+
 class Fetcher(Protocol):
     """Brings the bytes of an address, as `repro.data.transports.Transports` does."""
 
@@ -63,12 +67,21 @@ class Fetcher(Protocol):
         """Write the bytes at ``url`` to ``out``, after those that it holds; FetchError as there."""
 
 
-class Downloads:
-    """A cache of downloads below ``root``, made when first written to; processes may share it."""
+def vendored(vendor: str, digest: Digest) -> str:
+    """Return the address of a file in the vendor folder at the address ``vendor``: an OCI image layout's blob."""
+    return f"{vendor.rstrip('/')}/blobs/sha256/{digest.hex}"
 
-    def __init__(self, root: Path, transports: Fetcher | None = None) -> None:
+
+class Downloads:
+    """A cache of downloads below ``root``, made when first written to; processes may share it.
+
+    ``vendors`` are addresses of folders that hold files by their digest (`vendored`), asked before any other.
+    """
+
+    def __init__(self, root: Path, transports: Fetcher | None = None, vendors: Sequence[str] = ()) -> None:
         self.root = root
         self._transports = transports if transports is not None else Transports({})
+        self._vendors = tuple(vendors)
 
     def path(self, digest: Digest) -> Path:
         """Return where the file with ``digest`` lies, or would."""
@@ -167,7 +180,8 @@ class Downloads:
 
     def _obtain(self, item: Wanted, progress: Counter, stop: threading.Event, *, offline: bool) -> None:
         """Download one file that the cache lacks; FetchError with the reason of the last address tried."""
-        if offline:
+        urls = (*(vendored(vendor, item.digest) for vendor in self._vendors), *(() if offline else item.urls))
+        if offline and not urls:
             raise FetchError(item.name, why="not in the cache, and no mirror of it is known here")
         with self._part(item.digest, progress, stop) as part:
             if part is None:  # another process had it in the meantime
@@ -176,12 +190,12 @@ class Downloads:
             if part.tell() == item.size and part.digest() == item.digest:  # its writer died just before the end
                 self._keep(part, item.digest)
                 return
-            error = FetchError(item.name, why="no address is known for it")
-            for url in item.urls:
+            error: FetchError = NotThereError(item.name, why="no address is known for it")
+            for url in urls:
                 try:
                     self._download(url, item, part)
                 except FetchError as reason:
-                    error = reason
+                    error = error if isinstance(error, AlteredError) else reason
                 else:
                     self._keep(part, item.digest)
                     return
@@ -197,7 +211,7 @@ class Downloads:
         if part.digest() != item.digest:
             found = part.digest()
             part.restart()
-            raise FetchError(item.name, why=f"other bytes than locked came: {found} instead of {item.digest}")
+            raise AlteredError(item.name, why=f"other bytes than asked for came: {found} instead of {item.digest}")
 
     def _intact(self, digest: Digest, size: int) -> bool:
         """Return whether the cached file has the right bytes; a damaged one is removed.

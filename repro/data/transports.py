@@ -117,6 +117,24 @@ class Transports:
                 time.sleep(min(pause, LONGEST_PAUSE))
         raise AssertionError("the last attempt returns or raises")
 
+    def has(self, url: str) -> bool:
+        """Return whether there is a file at ``url``, without fetching it; asked once.
+
+        Raises:
+            UnreachableError: there was no answer, or one that says to come again.
+            FetchError: the answer was neither yes nor no.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            return os.path.isfile(unquote(parts.path))
+        try:
+            self._open(url, 0, method="HEAD").close()
+        except NotThereError:
+            return False
+        except Broken as broken:
+            raise UnreachableError(f"cannot ask for {redacted(url)}", why=str(broken)) from broken
+        return True
+
     def _attempt(self, url: str, out: Target, size: int | None, most: int | None) -> str | None:
         """Ask once, from the byte at which ``out`` ends; return Last-Modified."""
         try:
@@ -124,7 +142,7 @@ class Transports:
         except OverflowError as error:
             raise FetchError(f"cannot fetch {redacted(url)}", why=str(error)) from error
 
-    def _open(self, url: str, start: int) -> BaseHTTPResponse:
+    def _open(self, url: str, start: int, *, method: str = "GET") -> BaseHTTPResponse:
         """Return the answer whose body is to be read; its status is 200, 206 or 416."""
         import urllib3  # noqa: PLC0415 - 60 ms that only a download pays
 
@@ -138,7 +156,7 @@ class Transports:
             sent = headers | (dict(urllib3.util.make_headers(basic_auth=name)) if name else {})
             try:
                 response = self._pool(current).request(
-                    "GET",
+                    method,
                     redacted(current),
                     headers=sent,
                     redirect=False,
@@ -147,7 +165,7 @@ class Transports:
                     timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
                 )
             except urllib3.exceptions.HTTPError as error:
-                raise plain(error, current) from error
+                raise plain(error, current, proxy_for(current, self._environ)) from error
             if response.status not in _MOVED:
                 check_status(response, current)
                 return response

@@ -1,47 +1,64 @@
 """An environment as a Dockerfile: its lock entry through a Jinja2 template, and the recipe's checksum.
 
-What a template sees (the reference for users' own templates):
+What a template sees (docs/reference/templates.md is the page for users):
 
-============  ======================================================================================
-``name``      the environment's name
-``base``      what FROM names: ``archive:debian/bookworm``, or an image reference
-``packages``  the locked packages, each with ``name``, ``version``, ``architecture``; sorted, maybe none
-``apt``       the names as they were declared
-``env``       variables and their values, in declared order
-``run``       the commands to run after the packages
-``quoted``    filter: a value for ENV, ARG or LABEL, in double quotes
-``as_run``    filter: the argument of a RUN instruction that runs a command of one or many lines
-============  ======================================================================================
+==================  ================================================================================================
+``name``            the environment's name
+``base``            what FROM names: ``archive:debian/bookworm``, or an image reference
+``packages``        the locked ``.deb`` packages, each with ``name``, ``version``, ``architecture``; sorted, maybe none
+``build_packages``  the same for the stage that compiles ``source``
+``apt``             the names as they were declared
+``conda``           the locked conda packages, each with ``name``, ``version``, ``build``, ``channel``, ``subdir``
+``wheels``          the locked wheels, each with ``name``, ``version``, ``file``
+``tools``           those that build the project's own packages, pip among them
+``projects``        the folders below ``project/`` in the context that hold the project's own packages
+``interpreter``     what wheels were chosen for: ``cpython-3.11-manylinux_2_36-x86_64``; empty without any
+``python``          the program that pip runs with: ``python3``, or that of /opt/conda where conda brings one
+``installer``       where RUN finds pip in the bound folder ``pip``; empty without wheels
+``source``          what is compiled: ``file`` in the context, ``prefix``, ``run``; none where nothing is
+``files``           the project's files, each with ``source`` in the context and ``target`` in the image
+``env``             variables and their values, in declared order
+``run``             the commands to run after the packages
+``quoted``          filter: a value for ENV, ARG or LABEL, in double quotes
+``as_run``          filter: the argument of a RUN instruction that runs a command of one or many lines
+``as_copy``         filter: the arguments of COPY or ADD: ``{{ file.source | as_copy(file.target) }}``
+==================  ================================================================================================
 
-The build context holds the folder ``apt`` where ``packages`` is not empty: a flat repository of just those
-packages with the ``apt.conf`` that makes apt use nothing else (`resolvers.flat`). A template may extend or include
-a shipped one by its name: ``{% extends "debian" %}``.
+The build context holds the folders ``apt``, ``apt-build``, ``conda``, ``pip``, ``project``, ``source`` and ``files``,
+each where the lock has something for it. A template may extend or include a shipped one by its name:
+``{% extends "debian" %}``.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-import repro
 from repro.dataclass import dataclass
 from repro.digest import Digest, record_digest
-from repro.errors import DockerfileError, Location, Problem, UsageError, WorkflowError
+from repro.environment.templating import fill, shipped_template
+from repro.errors import Problem, WorkflowError
 from repro.events import as_json
 from repro.workflow.model import ArchiveBase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from repro.digest import Json
     from repro.environment.model import EnvironmentLock
     from repro.workflow.model import TemplateEnvironment
 
+__all__ = ["CopiedFile", "Recipe", "SourceStage", "as_copy", "as_run", "quoted", "render", "shipped_template"]
+
 FORMAT = "recipe/1"  # changes when the same recipe would make another image
-_SUFFIX = ".Dockerfile.j2"
+CONDA_PYTHON = "/opt/conda/bin/python3"
+PIP = "/run/repro/pip"  # where RUN finds the folder pip of the context
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._+-]+)+")
 # What a Dockerfile reads otherwise than the shell: flags, exec form, comments, heredocs, continuations.
 _UNPLAIN = re.compile(r"^(--|\[|#)|<<|\\$")
+_PLAIN_PATH = re.compile(r"(?!--)[A-Za-z0-9/._+@%,:=~-]+")  # a word of COPY that means itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,23 @@ class Recipe:
     base: str
 
 
+@dataclass(frozen=True, slots=True)
+class SourceStage:
+    """What a template sees of a source that is compiled; ``file`` is the tarball's path in the context."""
+
+    file: str
+    prefix: str
+    run: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedFile:
+    """A file or folder of the project: ``source`` in the context, ``target`` in the image."""
+
+    source: str
+    target: str
+
+
 def render(
     env: TemplateEnvironment,
     entry: EnvironmentLock,
@@ -60,8 +94,10 @@ def render(
     *,
     template_file: str,
     base_digest: Digest,
+    files: Mapping[str, Digest] | None = None,
+    projects: Mapping[str, Digest] | None = None,
 ) -> Recipe:
-    """Return the recipe of ``env``: the same declaration, lock and template give the same bytes.
+    """Return the recipe of ``env``: the same declaration, lock, files and template give the same bytes.
 
     Args:
         env: the declaration.
@@ -69,53 +105,70 @@ def render(
         template_text: the template, from `shipped_template` or from the user's own file.
         template_file: its name in messages.
         base_digest: what the base is: `lock.archive_digest` of an archive base, an image ID otherwise.
+        files: what the project paths in ``env.files`` hold: the digest of each file, or of all in a folder. The
+            context has them as ``files/PATH``.
+        projects: the project's own packages: folder below ``project/`` in the context -> digest of all in it.
 
     Raises:
         DockerfileError: the template has a mistake; located in it.
         WorkflowError: a value of ``env`` cannot stand in a Dockerfile.
     """
-    _check_env(env)
-    base = env.base.name if isinstance(env.base, ArchiveBase) else env.base.reference
-    variables: dict[str, object] = {
+    _check(env)
+    variables = _variables(env, entry, tuple(sorted(projects or ())))
+    dockerfile = fill(template_text, template_file, variables, _FILTERS)
+    content: dict[str, Json] = {
+        "dockerfile": dockerfile,
+        "base": str(base_digest),
+        "packages": as_json(entry.packages),
+        **_more_content(entry, files or {}, projects or {}),
+    }
+    return Recipe(dockerfile, record_digest(FORMAT, content), str(variables["base"]))
+
+
+def _variables(env: TemplateEnvironment, entry: EnvironmentLock, projects: tuple[str, ...]) -> dict[str, object]:
+    installer = next((f"{PIP}/{wheel.file}/pip" for wheel in entry.tools if wheel.name == "pip"), "")
+    source = None
+    if env.source is not None:
+        tarball = next((item.file for item in entry.sources), "")
+        source = SourceStage(f"source/{tarball}", env.source.prefix, env.source.run)
+    return {
         "name": env.name,
-        "base": base,
+        "base": env.base.name if isinstance(env.base, ArchiveBase) else env.base.reference,
         "packages": entry.packages,
         "apt": env.apt,
         "env": dict(env.env),
         "run": env.run,
+        "build_packages": entry.build_packages,
+        "conda": entry.conda,
+        "wheels": entry.wheels,
+        "tools": entry.tools,
+        "projects": projects,
+        "interpreter": entry.interpreter,
+        "python": CONDA_PYTHON if any(package.name == "python" for package in entry.conda) else "python3",
+        "installer": installer,
+        "source": source,
+        "files": tuple(CopiedFile(f"files/{path.rstrip('/')}", target) for target, path in sorted(env.files.items())),
     }
-    dockerfile = _rendered(template_text, template_file, variables)
-    content = {
-        "dockerfile": dockerfile,
-        "base": str(base_digest),
-        "packages": as_json(entry.packages),
+
+
+def _more_content(
+    entry: EnvironmentLock, files: Mapping[str, Digest], projects: Mapping[str, Digest]
+) -> dict[str, Json]:
+    """Return what decides the image beside apt packages; what an environment does not have is not in its digest."""
+    parts = {
+        "build_packages": as_json(entry.build_packages),
+        "sources": as_json(entry.sources),
+        "conda": as_json(entry.conda),
+        "interpreter": entry.interpreter,
+        "wheels": as_json(entry.wheels),
+        "tools": as_json(entry.tools),
+        "files": {path: str(digest) for path, digest in files.items()},
+        "projects": {name: str(digest) for name, digest in projects.items()},
     }
-    return Recipe(dockerfile, record_digest(FORMAT, content), base)
+    return {name: value for name, value in parts.items() if value}
 
 
-def shipped_template(name: str, where: Location | None = None) -> str:
-    """Return the text of the template ``name``; UsageError, at ``where``, names those that are shipped."""
-    for folder in _shipped_folders():
-        path = folder / f"{name}{_SUFFIX}"
-        if re.fullmatch(r"[a-z0-9-]+", name) and path.is_file():
-            return path.read_text(encoding="utf-8")
-    known = sorted(
-        {path.name.removesuffix(_SUFFIX) for folder in _shipped_folders() for path in folder.glob(f"*{_SUFFIX}")}
-    )
-    raise UsageError(
-        f"no template is called {name!r}",
-        where=where,
-        hint=f"shipped are: {', '.join(known)}; a template of your own is given by its path, with a slash",
-    )
-
-
-def _shipped_folders() -> tuple[Path, Path]:
-    """Return where templates lie: inside the wheel, and beside the package in a checkout."""
-    package = Path(repro.__file__).parent
-    return package / "templates", package.parent / "templates"
-
-
-def _check_env(env: TemplateEnvironment) -> None:
+def _check(env: TemplateEnvironment) -> None:
     problems = []
     for name, value in env.env.items():
         path = f"environments.{env.name}.env.{name}"
@@ -123,17 +176,25 @@ def _check_env(env: TemplateEnvironment) -> None:
             problems.append(Problem(env.where, path, "not a variable's name", hint="letters, digits and '_'"))
         if "\n" in value or "\0" in value:
             problems.append(Problem(env.where, path, "a value in an image's environment is one line of text"))
+    for target, source in env.files.items():
+        if any("\\" in path or not path.isprintable() for path in (target, source)):
+            path = f"environments.{env.name}.files.{target}"
+            problems.append(Problem(env.where, path, "COPY cannot name this file", hint="give it a plainer name"))
+    if env.source is not None and _PREFIX.fullmatch(env.source.prefix) is None:
+        path = f"environments.{env.name}.source.prefix"
+        hint = "letters, digits and . _ + -, as in /opt/tool-1.2"
+        problems.append(Problem(env.where, path, f"{env.source.prefix!r} cannot stand in a Dockerfile", hint=hint))
     if problems:
         raise WorkflowError(problems)
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     r"""Return ``value`` in double quotes, with ``\``, ``"`` and ``$`` kept as they are by the Dockerfile."""
     escaped = re.sub(r'([\\"$])', r"\\\1", str(value))
     return f'"{escaped}"'
 
 
-def _as_run(command: object) -> str:
+def as_run(command: object) -> str:
     """Return the argument of RUN: the line itself, or a heredoc that stops at the first failing line.
 
     One line stands as it is wherever Dockerfile and shell read it alike.
@@ -146,51 +207,16 @@ def _as_run(command: object) -> str:
     return f"<<'{marker}'\nset -e\n{text}\n{marker}"
 
 
-def _rendered(text: str, file: str, variables: Mapping[str, object]) -> str:
-    """Return the template's output; DockerfileError, located, for any mistake in it."""
-    import jinja2  # noqa: PLC0415 - 110 ms that only a build pays
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+def as_copy(source: object, target: object) -> str:
+    """Return the arguments of COPY or ADD: words where they mean themselves, else JSON with every sign kept as it is.
 
-    def load(name: str) -> tuple[str, str, None]:
-        # A file name makes tracebacks name the template, so that a mistake can be located.
-        if name == file:
-            return text, file, None
-        try:
-            return shipped_template(name), f"{name}{_SUFFIX}", None
-        except UsageError as error:
-            raise jinja2.TemplateNotFound(name, error.message) from error
-
-    templates = ImmutableSandboxedEnvironment(
-        loader=jinja2.FunctionLoader(load),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    templates.filters |= {"quoted": _quoted, "as_run": _as_run}
-    try:
-        return templates.get_template(file).render(variables)
-    except jinja2.TemplateSyntaxError as error:
-        raise _mistake(error, Location(error.filename or file, error.lineno)) from error
-    except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise _mistake(error, _failed_at(error, file)) from error
+    Patterns in ``source`` match themselves alone: ``*`` becomes ``[*]``.
+    """
+    words = str(source), str(target)
+    if all(_PLAIN_PATH.fullmatch(word) for word in words):
+        return " ".join(words)
+    literal = re.sub(r"([*?[])", r"[\1]", words[0]), words[1]
+    return json.dumps([word.replace("$", "\\$") for word in literal], ensure_ascii=False)
 
 
-def _mistake(error: Exception, where: Location) -> DockerfileError:
-    return DockerfileError(
-        f"the template cannot be rendered: {error}",
-        where=where,
-        hint="a template knows: name, base, packages, apt, env, run, and the filters quoted and as_run",
-    )
-
-
-def _failed_at(error: Exception, file: str) -> Location:
-    """Return the template's line that was being rendered: Jinja2 puts it into the traceback."""
-    line = 1
-    trace = error.__traceback__
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        if name == file or name.endswith(_SUFFIX):
-            file, line = name, trace.tb_lineno
-        trace = trace.tb_next
-    return Location(file, line)
+_FILTERS: Final[Mapping[str, Callable[..., str]]] = {"quoted": quoted, "as_run": as_run, "as_copy": as_copy}

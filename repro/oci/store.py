@@ -34,6 +34,7 @@ from repro.digest import Digest, canonical_json
 from repro.errors import DataError, StoreError, UsageError
 from repro.files import write_atomic
 from repro.oci.blobs import Blobs
+from repro.oci.inode import down_to_opaque
 from repro.oci.known import blob_of
 from repro.oci.layers import Layers
 from repro.oci.leases import Leases
@@ -62,7 +63,8 @@ class Store(Blobs, Names):
 
     ``layers`` is a folder of this machine for the unpacked layers where ``root`` is on a network file system, which
     other machines use, too: each layer's tar is kept as a blob then, and unpacked on each machine when it is first
-    needed. None: below ``root``. ``limits`` say what a layer may hold that comes from outside.
+    needed; so it is with a layer that was made below ``root`` before. None: below ``root``. ``limits`` say what a layer
+    may hold that comes from outside.
     """
 
     def __init__(self, root: Path, form: str, layers: Path | None = None, *, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -90,9 +92,23 @@ class Store(Blobs, Names):
             self.packed_layer,
             keep_tars=layers is not None,
             limits=limits,
+            before=self._layers_below_root() if layers is not None else None,
+            packed_now=self._note_sizes,
         )
         for folder in (self._layers.folder, self.layers_root.parent / "tmp"):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def _layers_below_root(self) -> Layers:
+        """Return the layers that were made when they were not yet kept apart."""
+        return Layers(
+            self.root / "layers",
+            self.form,
+            self._room,
+            self,
+            lambda _: None,  # what has a blob is not asked for here
+            keep_tars=False,
+            limits=self.limits,
+        )
 
     def _open(self) -> None:
         """Check the store, or make it."""
@@ -145,10 +161,11 @@ class Store(Blobs, Names):
         """Return the folders of a stack of layers as overlay takes them: lowest first, each once.
 
         overlayfs refuses a folder that is there twice (ELOOP). Of equal layers the topmost decides on every name that
-        they hold, so the lower ones show nothing and are left out.
+        they hold, so the lower ones show nothing and are left out; so are those below one whose root is opaque
+        (`repro.oci.inode.down_to_opaque`).
         """
         kept = dict.fromkeys(reversed(diff_ids))
-        return tuple(self.layer_path(diff_id) for diff_id in reversed(kept))
+        return tuple(reversed(down_to_opaque(map(self.layer_path, kept))))
 
     def images(self) -> set[Digest]:
         """Return the IDs of all images, named or not; what is no ID is passed over with a warning."""
@@ -184,7 +201,7 @@ class Store(Blobs, Names):
     # Layers
 
     def has_layer(self, diff_id: Digest) -> bool:
-        """Whether the layer is there: unpacked in this form, or a blob from which it can be (`restore_layer`)."""
+        """Whether the layer is there: unpacked in this form, or something from which it can be (`restore_layer`)."""
         return self._layers.has(diff_id)
 
     def unpacked(self, diff_id: Digest) -> bool:
@@ -196,7 +213,7 @@ class Store(Blobs, Names):
         return self._layers.path(diff_id)
 
     def restore_layer(self, diff_id: Digest) -> None:
-        """Unpack the layer from its blob, unless it is unpacked; StoreError without one, CorruptError if damaged."""
+        """Unpack the layer from what is there of it, unless it is; StoreError for nothing, CorruptError if damaged."""
         self._layers.restore(diff_id)
 
     def packed_layer(self, diff_id: Digest) -> Path | None:
@@ -314,8 +331,7 @@ class Store(Blobs, Names):
         found = [self.blob_path(image_id), self.image_mark(image_id)]
         for diff_id in self.config(image_id).diff_ids:
             packed = None if self.unpacked(diff_id) else self.packed_layer(diff_id)
-            whole = (self._layers.folder / diff_id.hex, self._layers.info_path(diff_id))
-            found += whole if packed is None else (packed,)
+            found += self._layers.files(diff_id) if packed is None else (packed,)
         return found
 
 

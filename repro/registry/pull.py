@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Protocol
 
 from repro.data.answers import UnreachableError
 from repro.data.cache import Downloads, Wanted
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from repro.events import Sink
     from repro.names import Reference
     from repro.oci.store import Store
-    from repro.registry.client import Registry, RemoteManifest
+    from repro.registry.client import RemoteManifest
 
 _AT_ONCE = 4
 _MOST_LAYERS = 500  # overlay takes fewer; each costs requests
@@ -47,8 +47,26 @@ class Pulled:
     fresh: bool
 
 
+class Source(Protocol):
+    """Where images can be had: a `repro.registry.client.Registry`, or what is asked like one."""
+
+    host: str
+
+    def manifest(self, path: str, reference: str | Digest) -> RemoteManifest:
+        """Return a manifest or an index by tag or digest."""
+
+    def download(self, path: str, digest: Digest, out: Target, *, size: int | None = None) -> None:
+        """Write a blob to ``out``, after the bytes that it holds."""
+
+    def abort(self) -> None:
+        """Break off what is under way."""
+
+    def close(self) -> None:
+        """Close connections."""
+
+
 def pull(
-    registries: Sequence[Registry], name: Reference, store: Store, *, arch: str, sink: Sink, repair: bool = False
+    registries: Sequence[Source], name: Reference, store: Store, *, arch: str, sink: Sink, repair: bool = False
 ) -> Pulled:
     """Take the image ``name`` into the store, tagged so; of several platforms, linux on ``arch`` (as Go names it).
 
@@ -67,7 +85,7 @@ class _Pull:
     """One image on its way into the store."""
 
     def __init__(
-        self, registries: Sequence[Registry], name: Reference, store: Store, arch: str, sink: Sink, *, repair: bool
+        self, registries: Sequence[Source], name: Reference, store: Store, arch: str, sink: Sink, *, repair: bool
     ) -> None:
         self._registries = registries
         self._name = name
@@ -160,16 +178,20 @@ class _Pull:
 
     def _layers(self, wanted: dict[Digest, Descriptor]) -> None:
         """Have layers in the store; the first failure ends them all."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pull") as pool:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pull") as pool, contextlib.ExitStack() as failing:
+            failing.callback(pool.shutdown, wait=False, cancel_futures=True)
+            failing.callback(self._end)
             tasks = [pool.submit(self._layer, diff_id, blob) for diff_id, blob in wanted.items()]
-            try:
-                wait(tasks, return_when=FIRST_EXCEPTION)
-                for task in tasks:
-                    if task.done():
-                        task.result()
-            finally:
-                self._stop.set()  # nothing is under way any more, or it need not go on
-                pool.shutdown(wait=False, cancel_futures=True)
+            wait(tasks, return_when=FIRST_EXCEPTION)
+            for task in filter(Future.done, tasks):
+                task.result()
+            failing.pop_all()
+
+    def _end(self) -> None:
+        """Have downloads under way end, those from a silent registry too."""
+        self._stop.set()
+        for one in self._registries:
+            one.abort()
 
     def _layer(self, diff_id: Digest, blob: Descriptor) -> None:
         keep_layer(self._store, self._path(blob), blob, diff_id)
@@ -180,7 +202,8 @@ class _Pull:
         if not intact_blob(self._store, digest):
             urls = tuple(f"{number} {digest}" for number in range(len(self._registries)))
             counter = Counter(self._sink, f"pulling {digest.short}", blob.size)
-            self._blobs.have(Wanted(digest.short, digest, blob.size, urls), counter, self._stop)
+            what = f"cannot fetch blob {digest} of {self._name.repository}"
+            self._blobs.have(Wanted(what, digest, blob.size, urls), counter, self._stop)
             adopt_blob(self._store, self._blobs.path(digest), digest)
         return self._store.blob_path(digest)
 
@@ -188,7 +211,7 @@ class _Pull:
 class _Blobs:
     """Brings blobs for `Downloads`; an address is the number of a registry and a digest."""
 
-    def __init__(self, registries: Sequence[Registry], path: str) -> None:
+    def __init__(self, registries: Sequence[Source], path: str) -> None:
         self._registries = registries
         self._path = path
 

@@ -69,7 +69,7 @@ def test_a_damaged_file_is_fetched_again(loopback, downloads, damage):
 def test_wrong_bytes_never_enter(loopback, downloads):
     """A mirror that serves other bytes of the same length is refused, with both digests, and nothing is kept."""
     item = want(loopback, "f", b"right", served=b"wrong")
-    with pytest.raises(FetchError, match="other bytes than locked came") as caught:
+    with pytest.raises(FetchError, match="other bytes than asked for came") as caught:
         downloads.fetch([item], sink=ignore, what="tests")
     assert str(item.digest) in str(caught.value)
     assert not downloads.has(item.digest)
@@ -94,7 +94,7 @@ def test_all_failures_are_named_at_once_and_the_rest_is_kept(loopback, downloads
     text = str(caught.value)
     assert "3 of 4 files could not be had (packages of align)" in text
     assert [True] * 3 == [f"pkg{n} 1.{n}: the server does not have it" in text for n in range(3)]
-    assert "moved on" in text
+    assert "REPRO_VENDOR" in text
     assert "REPRO_APT_MIRROR" in text
     assert "`repro lock --upgrade`" in text
     assert downloads.has(present.digest)

@@ -57,7 +57,7 @@ def test_upgrade_keeps_what_stays_true(project):
     _on_an_image(project)
     before = (project / "workflow.lock").read_bytes()
     assert b'"sha256:' in before.split(b'"images": ')[1].split(b"\n")[0]
-    for upgrade in (False, True, True):
+    for upgrade in (None, (), ("e",), ()):
         assert () == api.lock(_host(project), None, upgrade=upgrade, sink=ignore)
         assert before == (project / "workflow.lock").read_bytes()
 
@@ -85,7 +85,7 @@ def test_an_unknown_template_is_located(project):
     """The message has the place in workflow.yaml and the templates that there are."""
     _on_an_image(project)
     _declare(project, '{base: "own:1", template: debain}')
-    with pytest.raises(UsageError, match=r"(?s)workflow\.yaml:4:.*'debain'.*shipped are: debian"):
+    with pytest.raises(UsageError, match=r"(?s)workflow\.yaml:4:.*'debain'.*shipped are: conda, debian"):
         _build(project)
 
 

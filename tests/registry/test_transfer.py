@@ -387,3 +387,29 @@ def test_an_image_is_the_environment_of_a_step(plain, desk, store, tmp_path):
     moved = desk("-C", "project", "lock", "--upgrade", "workflow.yaml")
     assert moved.returncode == 0, moved.stderr
     assert (project / "workflow.lock").read_text() != lock
+
+
+def test_what_a_dockerfile_is_based_on_is_pinned(plain, desk, store, tmp_path):
+    """FROM and COPY --from of an environment's Dockerfile are locked by digest, though their names move on."""
+    name = f"{plain.host}/transfer/from:1"
+    store.tag(name, store.resolve("base"))
+    assert desk("image", "push", name).returncode == 0
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "workflow.yaml").write_text(WORKFLOW.replace('{image: "%s"}', "{dockerfile: Dockerfile}"))
+    (project / "Dockerfile").write_text(f"FROM {name}\nCOPY --from={name} /two /copied\n")
+    assert desk("-C", "project", "build").returncode == 0
+    lock = json.loads((project / "workflow.lock").read_text())["environments"]["tool"]
+    assert [name] == list(lock["froms"])
+    assert lock["froms"][name].startswith(f"{name}@sha256:")
+    store.tag(name, store.resolve("more"))
+    assert desk("image", "push", name).returncode == 0
+    again = desk("-C", "project", "build", REPRO_STORE=str(tmp_path / "elsewhere"))
+    assert again.returncode == 0, again.stderr
+    assert json.loads((project / "workflow.lock").read_text())["environments"]["tool"] == lock
+    moved = desk("-C", "project", "lock", "--upgrade", "--diff")
+    assert f"tool: FROM {name} sha256:" in moved.stdout
+    (project / "Dockerfile").write_text(f"FROM {name}\n")
+    stale = desk("-C", "project", "run", "--locked")
+    assert stale.returncode == 3
+    assert "files: Dockerfile has changed" in stale.stderr
