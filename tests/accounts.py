@@ -29,6 +29,7 @@ _LIBRARIES = (
     "hypothesis",
     "sortedcontainers",
     "pygments",
+    "zstandard",
 )
 
 

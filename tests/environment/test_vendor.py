@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from repro.oci.store import Store
-from tests.accounts import PROJECT
 from tests.build.conftest import MODE, put_base
 from tests.environment.conda_channel import File, Made, make_channel
+from tests.environment.desk import locked_images, repro_in, served
 
 WORKFLOW = """\
 repro: 1
@@ -69,19 +62,8 @@ class Desk:
         self.store.tag("base:1", put_base(self.store))
 
     def repro(self, *arguments, status=0, **env):
-        """Run the command in the project; return its standard output, or its errors where it is to fail."""
-        settings = {"PYTHONPATH": str(PROJECT), "REPRO_STORE": str(self.store.root), "REPRO_MODE": MODE.value}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("REPRO_") and key != "CI"}
-        command = [sys.executable, "-m", "repro", "-C", str(self.project), *map(str, arguments)]
-        done = subprocess.run(command, env={**kept, **settings, **env}, text=True, capture_output=True, check=False)
-        assert status == done.returncode, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout if status == 0 else done.stdout + done.stderr
-
-    def ids(self):
-        """Return the image IDs that the lock has."""
-        lock = json.loads((self.project / "workflow.lock").read_text())
-        return {name: entry["images"] for name, entry in lock["environments"].items()}
+        """Run the command in the project; return its standard output, or all it said where it is to fail."""
+        return repro_in(self.project, self.store.root, *arguments, status=status, **env)
 
     def lose_origins(self):
         """Take away channel and tarball, as archives do in ten years."""
@@ -109,27 +91,16 @@ def desk(tmp_path):
     return made
 
 
-@contextlib.contextmanager
-def served(folder):
-    """Serve a folder on the loopback; give its address."""
-    handler = partial(SimpleHTTPRequestHandler, directory=folder)
-    handler.log_message = lambda *_: None
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 def test_the_same_images_from_a_vendor_folder(desk):
     """The origins are gone, store and downloads empty: the same IDs, and what a Dockerfile gave is the very same."""
-    before = desk.ids()
+    before = locked_images(desk.project)
     desk.repro("run")
     said = (desk.project / "p.txt").read_text()
     assert (desk.project / "o.txt").read_text() == "hello world\nnotes\n"
     desk.lose_origins()
     desk.new_store("second")
     desk.repro("build", "--vendor", "vendor")
-    assert before == desk.ids()
+    assert before == locked_images(desk.project)
     shutil.rmtree(desk.project / ".repro")
     (desk.project / "p.txt").unlink()
     desk.repro("run", "--locked", REPRO_VENDOR="vendor")
@@ -138,12 +109,12 @@ def test_the_same_images_from_a_vendor_folder(desk):
 
 def test_the_same_image_from_a_vendor_server(desk, tmp_path):
     """By address as by path."""
-    before = desk.ids()
+    before = locked_images(desk.project)
     desk.lose_origins()
     desk.new_store("second")
     with served(desk.project / "vendor") as address:
         desk.repro("build", "-e", "tool", "--vendor", address)
-    assert before == desk.ids()
+    assert before == locked_images(desk.project)
 
 
 def test_what_is_gone_is_named(desk):
