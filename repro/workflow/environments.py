@@ -18,7 +18,7 @@ from repro.workflow.model import (
     SourceBuild,
     TemplateEnvironment,
 )
-from repro.workflow.paths import mistake, normal
+from repro.workflow.paths import read_path
 from repro.workflow.software import read_commands, read_conda, read_files, read_pip, read_source
 from repro.workflow.source import Entry, MapNode, Node, Scalar
 
@@ -231,18 +231,3 @@ def variable_mistake(entry: Entry, value: str) -> str | None:
     if "{{" in value:
         return "templates are not expanded in environment variables; use the value in `run` instead"
     return None
-
-
-def read_path(node: Node, path: str, problems: Problems) -> str | None:
-    """Return a literal path, normalised; templates are not for it."""
-    given = fields.text(node, path, problems, "a path")
-    if given is None:
-        return None
-    if "{{" in given:
-        problems.add(node.where, path, "templates are not expanded in this path", "write the path out")
-        return None
-    clean = normal(given)
-    if wrong := mistake(clean):
-        problems.add(node.where, path, f"{given!r}: {wrong[0]}", wrong[1])
-        return None
-    return clean

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repro.workflow import fields
-from repro.workflow.environments import read_path
 from repro.workflow.model import ForeachList, ForeachMaps, ForeachTable
+from repro.workflow.paths import read_path
 from repro.workflow.source import ListNode, MapNode, Node, Scalar
 from repro.workflow.tables import suffix_supported
 from repro.workflow.template import JINJA_WORDS

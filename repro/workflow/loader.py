@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from repro.errors import Location, WorkflowError
 from repro.workflow import fields
-from repro.workflow.environments import read_environment, read_path
+from repro.workflow.environments import read_environment
 from repro.workflow.fields import Problems
 from repro.workflow.model import Workflow
 from repro.workflow.parser import parse
+from repro.workflow.paths import read_path
 from repro.workflow.ports import Defaults
 from repro.workflow.steps import check_value_templates, read_step
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
+from typing import TYPE_CHECKING
 
+from repro.workflow import fields
 from repro.workflow.template import Placeholder, Template
+
+if TYPE_CHECKING:
+    from repro.workflow.fields import Problems
+    from repro.workflow.source import Node
 
 STATE = ".repro"  # the project's own records and logs
 LOCK = "workflow.lock"  # beside workflow.yaml; a workflow of another name has a lock of that name
@@ -41,6 +47,24 @@ def mistake(path: str) -> tuple[str, str] | None:
     if _UNPRINTABLE.search(path):
         return "the path has a control character in it, or bytes that are not UTF-8", "rename the file"
     return None
+
+
+def read_path(node: Node, path: str, problems: Problems) -> str | None:
+    """Return a literal path, normalised; templates are not for it."""
+    given = fields.text(node, path, problems, "a path")
+    return None if given is None else literal_path(given, node, path, problems)
+
+
+def literal_path(given: str, node: Node, path: str, problems: Problems) -> str | None:
+    """Return the path ``given``, which stands at ``node``, normalised; None after a reported mistake."""
+    if "{{" in given:
+        problems.add(node.where, path, "templates are not expanded in this path", "write the path out")
+        return None
+    clean = normal(given)
+    if wrong := mistake(clean):
+        problems.add(node.where, path, f"{given!r}: {wrong[0]}", wrong[1])
+        return None
+    return clean
 
 
 def output_mistake(path: str, workflow_file: str) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ from repro.errors import DataError
 from repro.workflow import fields
 from repro.workflow.commands import read_line
 from repro.workflow.model import CondaSpec, SourceBuild
-from repro.workflow.paths import mistake, normal
+from repro.workflow.paths import literal_path, normal
 from repro.workflow.source import MapNode, Scalar
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def _pip_item(given: str, node: Node, path: str, problems: Problems) -> str | No
     if own is not None:
         if own_folder(given) == ".":
             return given
-        folder = _project_path(own["folder"], node, path, problems)
+        folder = literal_path(own["folder"], node, path, problems)
         return None if folder is None else f"./{folder.rstrip('/')}{own['extras'] or ''}"
     if is_list(given):
-        return _project_path(given, node, path, problems)
+        return literal_path(given, node, path, problems)
     if "://" in given or given.startswith("-"):
         message = f"{given!r} is an {'option' if given.startswith('-') else 'address'}, and requirements name projects"
         hint = "indexes are those that pip is configured for; options can stand in a requirements.txt"
@@ -83,7 +83,7 @@ def read_conda(node: Node, path: str, problems: Problems) -> CondaSpec | None:
     """Return channels and match specs, or the file that holds them."""
     if isinstance(node, Scalar):
         given = fields.text(node, path, problems, "the path of an environment.yml, or channels and packages,")
-        file = None if given is None else _project_path(given, node, path, problems)
+        file = None if given is None else literal_path(given, node, path, problems)
         return None if file is None else CondaSpec(file=file)
     found = fields.keys(
         fields.entries(node, path, problems, "channels and packages as a mapping") or (),
@@ -119,7 +119,7 @@ def read_files(node: Node, path: str, problems: Problems) -> dict[str, str]:
             problems.add(entry.key.where, place, f"{target!r} lies in a folder that containers mount over", hint)
         else:
             given = fields.text(entry.value, place, problems, "a project path")
-            source = None if given is None else _project_path(given, entry.value, place, problems)
+            source = None if given is None else literal_path(given, entry.value, place, problems)
             if source is not None:
                 result[clean] = source
     return result
@@ -173,15 +173,3 @@ def _digest(node: Node, path: str, problems: Problems) -> Digest | None:
     except DataError as error:
         problems.add(node.where, path, f"{given!r} is not a sha256", error.hint or "64 hexadecimal digits")
         return None
-
-
-def _project_path(given: str, node: Node, path: str, problems: Problems) -> str | None:
-    """Return a literal project path, normalised."""
-    if "{{" in given:
-        problems.add(node.where, path, "templates are not expanded in this path", "write the path out")
-        return None
-    clean = normal(given)
-    if wrong := mistake(clean):
-        problems.add(node.where, path, f"{given!r}: {wrong[0]}", wrong[1])
-        return None
-    return clean

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from repro.workflow import fields
 from repro.workflow.commands import read_command, read_template
-from repro.workflow.environments import read_path, variable_mistake
+from repro.workflow.environments import variable_mistake
 from repro.workflow.foreach import read_foreach
 from repro.workflow.model import Resources, Step
+from repro.workflow.paths import read_path
 from repro.workflow.ports import StepReader, read_inputs, read_outputs
 from repro.workflow.source import ListNode, Node, Scalar
 

@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from repro.dataclass import dataclass
 from repro.digest import Digest
+from repro.environment.resolvers.captured import captured
 from repro.environment.resolvers.configure import PATH
 from repro.environment.resolvers.flat import link_or_copy
 from repro.environment.resolvers.index import PackageIndex
@@ -202,15 +202,7 @@ def _apt(
         network=Network.NONE,
         privileges=Privileges.BUILD,
     )
-    with (
-        open(os.devnull, "rb") as nothing,
-        open(room / "stdout", "w+b") as out,
-        open(room / "stderr", "w+b") as errors,
-    ):
-        result = launcher.run(spec, stdin=nothing.fileno(), stdout=out.fileno(), stderr=errors.fileno())
-        out.seek(0)
-        errors.seek(0)
-        return result.exit_status, out.read().decode(errors="replace"), errors.read().decode(errors="replace")
+    return captured(spec, room, launcher)
 
 
 def _lay_out(folder: Path, indexes: Indexes, downloads: Downloads) -> None:

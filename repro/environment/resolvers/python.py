@@ -7,11 +7,11 @@ that its C library satisfies (PEP 600, PEP 656), machine. That is all that marke
 from __future__ import annotations
 
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Final
 
 from repro.dataclass import dataclass
+from repro.environment.resolvers.captured import captured
 from repro.environment.resolvers.configure import PATH
 from repro.errors import DataError, LockError
 from repro.runtime.spec import ContainerSpec, Network, Privileges
@@ -163,15 +163,7 @@ def _run(program: str, lowers: tuple[Path, ...], room: Path, launcher: Launcher,
         network=Network.NONE,
         privileges=Privileges.STEP,
     )
-    with (
-        open(os.devnull, "rb") as nothing,
-        open(room / "stdout", "w+b") as out,
-        open(room / "stderr", "w+b") as errors,
-    ):
-        result = launcher.run(spec, stdin=nothing.fileno(), stdout=out.fileno(), stderr=errors.fileno())
-        out.seek(0)
-        errors.seek(0)
-        return result.exit_status, out.read().decode(errors="replace"), errors.read().decode(errors="replace")
+    return captured(spec, room, launcher)
 
 
 def _interpreter(env: TemplateEnvironment, found: dict[str, str | None]) -> Interpreter:
