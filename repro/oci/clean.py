@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000_000
 _WHITEOUT_MARK = "user.overlay.whiteout"
+_ACCESS_LISTS = {"system.posix_acl_access", "system.posix_acl_default"}
 
 
 def clean_upper(folder: Path, *, epoch: int) -> None:
@@ -24,6 +25,8 @@ def clean_upper(folder: Path, *, epoch: int) -> None:
       folder's time, which no tar holds, becomes 0.
     - Overlay's own attributes go, except the mark of an opaque folder. Newer kernels may mark whiteouts by
       attributes (``opaque`` = ``x``): those become character devices 0:0 like the others.
+    - Access lists go, which no tar holds: else a container would have them where the image was built, and none where
+      it was pulled. The mode's bits for the group stay what the list's mask made them, as they stand in the tar.
 
     Links are never followed. StoreError if the overlay was mounted with redirect_dir or metacopy: such an
     upper does not hold all that it shows.
@@ -43,7 +46,7 @@ def _clean_folder(descriptor: int, path: str, epoch: int) -> None:
     """Clean the open folder's attributes and everything in it, not its own time."""
     if path.count("/") > tar.DEEPEST + 50:  # the writer says it of the layer's own names; this only stops early
         raise DataError(f"{path[:80]}...: more than {tar.DEEPEST} folders deep")
-    names = [name for name in os.listxattr(descriptor) if inode.OVERLAY in name]
+    names = [name for name in os.listxattr(descriptor) if _goes(name)]
     marked_files = False
     for name in names:
         value = os.getxattr(descriptor, name)
@@ -57,7 +60,7 @@ def _clean_folder(descriptor: int, path: str, epoch: int) -> None:
         if stat.S_ISDIR(status.st_mode):
             _clean_subfolder(descriptor, name, status, f"{path}/{name}", epoch)
         elif not inode.is_whiteout(status):
-            if stat.S_ISREG(status.st_mode) and _clean_file(descriptor, name, path, marked=marked_files):
+            if not stat.S_ISLNK(status.st_mode) and _clean_file(descriptor, name, path, marked=marked_files):
                 continue
             time = _clamped(status, epoch)
             if time is not None:
@@ -78,10 +81,10 @@ def _clean_subfolder(parent: int, name: str, status: os.stat_result, path: str, 
 
 
 def _clean_file(parent: int, name: str, above: str, *, marked: bool) -> bool:
-    """Drop overlay's attributes from a regular file; return whether it was a whiteout and now is a device."""
+    """Drop attributes from what is no folder and no link; return whether it was a whiteout and now is a device."""
     # By way of the folder's descriptor: one system call for the usual file, which has none, and no open.
     reach = f"/proc/self/fd/{parent}/{name}"
-    names = [key for key in os.listxattr(reach, follow_symlinks=False) if inode.OVERLAY in key]
+    names = [key for key in os.listxattr(reach, follow_symlinks=False) if _goes(key)]
     if not names:
         return False
     if marked and _WHITEOUT_MARK in names:
@@ -93,8 +96,13 @@ def _clean_file(parent: int, name: str, above: str, *, marked: bool) -> bool:
     return False
 
 
+def _goes(name: str) -> bool:
+    """Whether an attribute is no part of a layer: overlay's own, but for marks that are looked at, and access lists."""
+    return inode.OVERLAY in name or name in _ACCESS_LISTS
+
+
 def _drop(target: int | str, name: str, path: str) -> None:
-    """Remove one of overlay's attributes; lend write permission where the mode withholds it."""
+    """Remove an attribute; lend write permission where the mode withholds it."""
     kind = name.rpartition(inode.OVERLAY)[2]
     if kind in {"redirect", "metacopy"}:
         raise StoreError(

@@ -89,17 +89,25 @@ class Arena:
         """Try one case: the judge, root, and each other kind of user."""
         row = Row(case)
         room = Path(tempfile.mkdtemp(prefix=f"{case.name}-", dir=self.place))
-        if case.serve:
-            assert self._served is not None
-            server = self._served.put(case)
-            case = replace(case, options=tuple(option.replace("{server}", server) for option in case.options))
         try:
-            self._run(case, row, room)
+            self._run(self._with_server(case), row, room)
         except (JudgeError, RuntimeError) as error:
             row.faults.append(str(error))
         finally:
             shutil.rmtree(room, ignore_errors=True)
         return row
+
+    def build(self, case: Case) -> Built:
+        """Build one case as root, by us alone."""
+        return self._build_as("real", self._with_server(case))
+
+    def _with_server(self, case: Case) -> Case:
+        """Serve what the case wants served; return it with the address in its options."""
+        if not case.serve:
+            return case
+        assert self._served is not None
+        server = self._served.put(case)
+        return replace(case, options=tuple(option.replace("{server}", server) for option in case.options))
 
     def _run(self, case: Case, row: Row, room: Path) -> None:
         for base in case.bases:

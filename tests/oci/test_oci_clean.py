@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,33 @@ def test_overlays_attributes_go_except_the_opaque_mark(tmp_path: Path) -> None:
     assert {"user.mine", "user.overlay.opaque"} == set(os.listxattr(folder))
     assert ["user.mine"] == _in(folder, lambda: os.listxattr(folder / "f"))
     remove_tree(folder)
+
+
+# The access list "user::rw- user:1000:r-- group::--- mask::r-- other::---", as the kernel has it (linux/posix_acl_xattr.h).
+_LIST = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", *entry)
+    for entry in ((1, 6, 2**32 - 1), (2, 4, 1000), (4, 0, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1))
+)
+
+
+def test_access_lists_go_and_modes_stay(tmp_path: Path) -> None:
+    """No tar holds access lists, so no layer shows them; the group's bits stay the mask that the tar holds."""
+    folder, file, fifo = tmp_path / "d", tmp_path / "d/f", tmp_path / "d/p"
+    folder.mkdir(mode=0o700)
+    file.write_bytes(b"")
+    os.mkfifo(fifo)
+    try:
+        for path in (file, fifo, folder):
+            os.setxattr(path, "system.posix_acl_access", _LIST)
+        os.setxattr(folder, "system.posix_acl_default", _LIST)
+    except OSError:
+        pytest.skip("this file system has no access lists")
+    assert [0o640] * 3 == [stat.S_IMODE(os.lstat(path).st_mode) for path in (folder, file, fifo)]
+
+    clean_upper(tmp_path, epoch=0)
+
+    assert [[], [], []] == [os.listxattr(path) for path in (folder, file, fifo)]
+    assert [0o640] * 3 == [stat.S_IMODE(os.lstat(path).st_mode) for path in (folder, file, fifo)]
 
 
 def _in(folder: Path, action):
