@@ -77,7 +77,7 @@ def vendored(tmp_path_factory, download_cache) -> Path:
     make_channel(project / "channel", Made("greeter", files=(File("share/hello", b"hello\n"),)))
     wheels = place / "wheels"
     wheels.mkdir()
-    (wheels / "lab_tool-1.0-py3-none-any.whl").write_bytes(wheel("lab-tool", "1.0"))
+    (wheels / "lab_tool-1.0-py3-none-any.whl").write_bytes(wheel("lab_tool", "1.0"))
     env = {"PIP_FIND_LINKS": str(wheels), "REPRO_CACHE": str(download_cache)}
     for arguments in (("lock",), ("build",), ("lock", "--vendor", "vendor")):
         repro_in(project, place / "first", *arguments, **env)
