@@ -7,6 +7,9 @@ import pytest
 from repro.api.packages import read_packages
 from repro.environment.installed import installed
 from repro.environment.model import Installed
+from repro.files import remove_tree
+from repro.oci.model import ImageConfig
+from repro.oci.store import Store
 
 FORM = "real"
 DPKG = (
@@ -130,11 +133,18 @@ def test_damage_stops_nobody(image, tmp_path):
 
 def test_records_name_every_kind(tmp_path):
     """The records of a run have name and version of each, whoever installed it."""
-    site = tmp_path / "usr/lib/python3.11/site-packages/numpy-2.1.0.dist-info"
+    root = tmp_path / "root"
+    site = root / "usr/lib/python3.11/site-packages/numpy-2.1.0.dist-info"
     site.mkdir(parents=True)
     (site / "METADATA").write_text("")
-    (tmp_path / "var/lib/dpkg").mkdir(parents=True)
-    (tmp_path / "var/lib/dpkg/status").write_text(DPKG)
+    (root / "var/lib/dpkg").mkdir(parents=True)
+    (root / "var/lib/dpkg/status").write_text(DPKG)
+    store = Store(tmp_path / "store", FORM)
+    with store.workspace() as room:
+        root.rename(room / "root")
+        layer = store.commit_layer(room / "root", epoch=0).diff_id
+    image_id = store.put_image(ImageConfig("amd64", diff_ids=(layer,)))
     expected = (("numpy", "2.1.0"), ("python3-numpy", "1:1.24.2-1"), ("samtools", "1.16.1-1"))
-    assert expected == read_packages([tmp_path], FORM)
-    assert Installed("pip", "numpy", "2.1.0") in installed([tmp_path], FORM)
+    assert expected == read_packages(store, image_id)
+    remove_tree(store.layer_path(layer) / "var")
+    assert expected == read_packages(store, image_id)  # remembered

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from repro.api.packages import read_packages
 from repro.build.archive import unpack
 from repro.build.inodes import Attributes
 from repro.build.tree import LayerFolder
 from repro.build.users import Identity, identify, owner
+from repro.environment.installed import installed
+from repro.environment.model import Installed
 from repro.errors import BuildError, ContainerError, DataError, Location
 from repro.files import remove_tree
 from repro.oci.flatten import lay_out_root, write_root_tar
@@ -159,7 +160,8 @@ def test_packages_of_rubbish_are_none(place):
     )
     text += b"Status: install ok installed\n"
 
-    assert (("b", "1"),) == read_packages(add(here, tar(file(b"var/lib/dpkg/status", text))), here.store.form)
+    layers = add(here, tar(file(b"var/lib/dpkg/status", text)))
+    assert (Installed("deb", "b", "1"),) == installed(layers, here.store.form)
 
 
 def test_a_root_is_laid_out_without_leaving_its_folder(place):

@@ -83,7 +83,7 @@ def test_an_archive_that_swells_is_refused_however_it_is_compressed(pack, tmp_pa
 @pytest.mark.parametrize(("room", "what"), [((100, 1 << 30), "room for the layer"), ((1 << 30, 5), "so many files")])
 def test_a_layer_for_which_there_is_no_room_is_refused(room, what, place, monkeypatch):
     """Bytes and inodes are counted against what was free: the disk that others use is not filled first."""
-    monkeypatch.setattr(apply, "_room", lambda _: room)
+    monkeypatch.setattr(apply, "free_room", lambda _: room)
     here = place()
     blob = here.root / "layer.tar"
     blob.write_bytes(tar(*(file(b"%d" % number, b"x" * 60) for number in range(8))))
