@@ -6,7 +6,6 @@ import pytest
 
 from repro.api.packages import read_packages
 from repro.environment.installed import installed
-from repro.environment.model import Installed
 from repro.files import remove_tree
 from repro.oci.model import ImageConfig
 from repro.oci.store import Store
