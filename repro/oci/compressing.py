@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from repro.digest import Digest
 from repro.errors import UsageError
+from repro.oci.behind import Behind
 from repro.oci.model import Descriptor, MediaTypes
 
 if TYPE_CHECKING:
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
     from repro.oci.store import Store
 
 FORMATS = ("gzip", "zstd")
-_BLOCK = 1 << 20  # what is compressed at once: the blob must not depend on the pieces that it came in
 _TYPES = {"gzip": MediaTypes.LAYER_GZIP, "zstd": MediaTypes.LAYER_ZSTD}
 
 
 class _Engine(Protocol):
     """Compresses piece by piece."""
 
-    def compress(self, data: bytes | memoryview, /) -> bytes:
+    def compress(self, data: bytes, /) -> bytes:
         """Return what can be written so far."""
 
     def flush(self) -> bytes:
@@ -35,28 +35,20 @@ class _Engine(Protocol):
 
 
 class _Blob:
-    """Compresses what is written to it into ``file``, in blocks of one size."""
+    """Compresses the blocks that are given to it into ``file``."""
 
     def __init__(self, file: BinaryIO, engine: _Engine) -> None:
         self._file = file
         self._engine = engine
-        self._waiting = bytearray()
         self._hash = hashlib.sha256()
         self.size = 0
 
-    def write(self, data: memoryview, /) -> None:
-        """Take the next bytes of the tar."""
-        self._waiting += data
-        whole = len(self._waiting) - len(self._waiting) % _BLOCK
-        if whole:
-            with memoryview(self._waiting) as view:
-                for start in range(0, whole, _BLOCK):
-                    self._put(self._engine.compress(view[start : start + _BLOCK]))
-            del self._waiting[:whole]
+    def take(self, block: bytes) -> None:
+        """Compress the next block of the tar."""
+        self._put(self._engine.compress(block))
 
     def finish(self) -> Digest:
         """Write the rest; return the blob's digest."""
-        self._put(self._engine.compress(bytes(self._waiting)))
         self._put(self._engine.flush())
         return Digest(self._hash.hexdigest())
 
@@ -74,7 +66,8 @@ def compress_layer(store: Store, diff_id: Digest, file: BinaryIO, kind: str = "g
         CorruptError: the layer in the store is damaged.
     """
     blob = _Blob(file, _engine(kind))
-    store.write_layer(diff_id, blob)
+    with Behind(blob.take) as blocks:  # of one size: the blob must not depend on the pieces that the tar comes in
+        store.write_layer(diff_id, blocks)
     digest = blob.finish()
     return Descriptor(_TYPES[kind], digest, blob.size)
 

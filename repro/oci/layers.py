@@ -183,10 +183,11 @@ class Layers:
                 raise DataError(f"the bytes of layer {diff_id} are not its own", why=f"they are {info.diff_id}")
             if seen is not None:
                 seen()
-            tree = measure(folder, form=self.form).diff_id
+            # What stays as a blob can be unpacked again: which tar the folder gives is found out when it is asked for.
+            tree = None if blob.parent == self._blobs.blobs_folder else measure(folder, form=self.form).diff_id
             # Another writer's tar, which ours would not come out as; or one that other machines have no blob of.
-            needed = tree != info.diff_id or self._keep_tars
-            if needed and blob.parent != self._blobs.blobs_folder and not self._blobs.has_blob(info.diff_id):
+            needed = tree is not None and (tree != info.diff_id or self._keep_tars)
+            if needed and not self._blobs.has_blob(info.diff_id):
                 with open(blob, "rb", buffering=0) as stream:
                     self._blobs.add_blob(decompressed(stream, self._limits.swelling), digest=info.diff_id)
             self._keep(folder, info, tree)
@@ -198,7 +199,7 @@ class Layers:
         both = _Tee(out, hasher.update)
         blob = self._blobs.blob_path(diff_id)
         packed = blob if blob.exists() else self._packed(diff_id)
-        if packed is not None and self._facts(diff_id)[1] != diff_id:
+        if packed is not None and self._facts(diff_id)[1] != diff_id:  # another's tar, or not known to be ours
             with open(packed, "rb", buffering=0) as stream:
                 tar = decompressed(stream, self._limits.swelling)
                 while data := tar.read(CHUNK):
@@ -210,9 +211,10 @@ class Layers:
 
     def verify(self, diff_id: Digest) -> bool:
         """Whether the folder, and the tar where that is needed, still are what was put in. Reads all of it."""
-        if not self.folder_whole(diff_id):
+        found, tree = self._trees(diff_id)
+        if found != tree:
             return False
-        if self._facts(diff_id)[1] == diff_id:
+        if tree == diff_id:
             return True
         kept = self._blobs.blob_path(diff_id)
         if kept.exists():
@@ -221,8 +223,32 @@ class Layers:
 
     def folder_whole(self, diff_id: Digest) -> bool:
         """Whether the folder still is what was put in; reads all of it."""
-        tree = self._facts(diff_id)[1]
-        return measure(self._place(diff_id), form=self.form).diff_id == tree
+        found, tree = self._trees(diff_id)
+        return found == tree
+
+    def _trees(self, diff_id: Digest) -> tuple[Digest, Digest | None]:
+        """Return the digest of the tar that the folder gives, and of the one that it gave; None: it cannot be known.
+
+        What was never asked of a layer its blob says, unpacked once more where our tar is not the layer's own.
+        """
+        known = self._facts(diff_id)[1]
+        found = measure(self._place(diff_id), form=self.form).diff_id
+        if known is None:
+            known = diff_id if found == diff_id else self._unpacked_again(diff_id)
+        return found, known
+
+    def _unpacked_again(self, diff_id: Digest) -> Digest | None:
+        """Return the digest of the tar that the layer's folder gives, fresh from its blob; None if that is damaged."""
+        blob = self._packed(diff_id)
+        if blob is None:
+            return None
+        with self._room.folder() as work, contextlib.suppress(DataError):
+            folder = work / "layer"
+            folder.mkdir(mode=0o755)
+            with open(blob, "rb", buffering=0) as stream:
+                if apply_tar(stream, folder, form=self.form, limits=self._limits).diff_id == diff_id:
+                    return measure(folder, form=self.form).diff_id
+        return None
 
     def drop(self, diff_id: Digest) -> None:
         """Remove the layer's folder."""
@@ -259,8 +285,8 @@ class Layers:
         except CorruptError:  # torn facts
             return False
 
-    def _keep(self, folder: Path, info: LayerInfo, tree: Digest) -> None:
-        """Rename ``folder`` to its place, then say that it is there."""
+    def _keep(self, folder: Path, info: LayerInfo, tree: Digest | None) -> None:
+        """Rename ``folder`` to its place, then say that it is there; ``tree``: the tar that it gives, if known."""
         place = self._place(info.diff_id)
         with locked(self.folder / ".lock"):
             if self.unpacked(info.diff_id):
@@ -271,7 +297,8 @@ class Layers:
             os.rename(folder, place)
             os.chmod(place, mode)
             self._mark(info.diff_id).write_text(boot_id(), encoding="ascii")
-            facts: dict[str, Json] = {"content": info.content, "size": info.size, "tree": str(tree)}
+            gives = None if tree is None else str(tree)
+            facts: dict[str, Json] = {"content": info.content, "size": info.size, "tree": gives}
             write_atomic(self.info_path(info.diff_id), canonical_json(facts))
 
     def _place(self, diff_id: Digest) -> Path:
@@ -284,15 +311,16 @@ class Layers:
         """Return the file that says that the layer is there."""
         return self.folder / f"{diff_id.hex}{_FACTS}"
 
-    def _facts(self, diff_id: Digest) -> tuple[LayerInfo, Digest]:
-        """Return the layer's sizes, and the digest of the tar that its folder gives."""
+    def _facts(self, diff_id: Digest) -> tuple[LayerInfo, Digest | None]:
+        """Return the layer's sizes, and the digest of the tar that its folder gives; None: it was never asked for."""
         self.path(diff_id)
         return self._read_facts(diff_id)
 
-    def _read_facts(self, diff_id: Digest) -> tuple[LayerInfo, Digest]:
+    def _read_facts(self, diff_id: Digest) -> tuple[LayerInfo, Digest | None]:
         try:
             facts = json.loads(self.info_path(diff_id).read_bytes())
-            return LayerInfo(diff_id, facts["size"], facts["content"]), Digest.parse(facts["tree"])
+            sizes, tree = LayerInfo(diff_id, facts["size"], facts["content"]), facts["tree"]
+            return sizes, None if tree is None else Digest.parse(tree)
         except (ValueError, KeyError, TypeError, DataError) as error:
             raise self.damaged(diff_id) from error
 

@@ -77,7 +77,7 @@ def test_overlays_attributes_go_except_the_opaque_mark(tmp_path: Path) -> None:
 # The access list "user::rw- user:1000:r-- group::--- mask::r-- other::---", as the kernel has it (linux/posix_acl_xattr.h).
 _LIST = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", *entry)
-    for entry in ((1, 6, 2**32 - 1), (2, 4, 1000), (4, 0, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1))
+    for entry in ((1, 7, 2**32 - 1), (2, 4, 1000), (4, 0, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1))
 )
 
 
@@ -93,12 +93,12 @@ def test_access_lists_go_and_modes_stay(tmp_path: Path) -> None:
         os.setxattr(folder, "system.posix_acl_default", _LIST)
     except OSError:
         pytest.skip("this file system has no access lists")
-    assert [0o640] * 3 == [stat.S_IMODE(os.lstat(path).st_mode) for path in (folder, file, fifo)]
+    assert [0o740] * 3 == [stat.S_IMODE(os.lstat(path).st_mode) for path in (folder, file, fifo)]
 
     clean_upper(tmp_path, epoch=0)
 
     assert [[], [], []] == [os.listxattr(path) for path in (folder, file, fifo)]
-    assert [0o640] * 3 == [stat.S_IMODE(os.lstat(path).st_mode) for path in (folder, file, fifo)]
+    assert [0o740] * 3 == [stat.S_IMODE(os.lstat(path).st_mode) for path in (folder, file, fifo)]
 
 
 def _in(folder: Path, action):
