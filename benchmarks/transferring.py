@@ -37,6 +37,8 @@ class Bench:
         self.settings = folder / "registries.toml"
         self.ours.env["REPRO_REGISTRIES"] = os.fspath(self.settings)
         self.numbers = itertools.count()
+        # ext4 is slow to make files where many were removed minutes ago: nothing is removed before all is timed.
+        self.leavings: list[tuple[str, ...]] = []
         self.times: dict[str, dict[str, list[float]]] = {}
         self.context = folder / "context"
         shutil.copytree(EXAMPLE, self.context, ignore=shutil.ignore_patterns(".repro", "work", "results"))
@@ -96,7 +98,7 @@ class Bench:
             quiet(REPRO, "image", "tag", name, f"{host}/bench/samtools", env=pulled)
             name = f"{host}/bench/samtools"
             self.note("push, compressed", "repro", lambda: quiet(REPRO, "image", "push", "-q", name, env=pulled))
-        quiet("rm", "-rf", pulled["REPRO_STORE"])
+        self.leavings.append(("rm", "-rf", pulled["REPRO_STORE"]))
 
     def round_of_podman(self) -> None:
         """The same with podman, if it is there."""
@@ -114,7 +116,12 @@ class Bench:
             self.note("push again", "podman", lambda: quiet(*podman.program, *push, env=podman.env))
             self.note("pull", "podman", lambda: quiet(*empty, *pull, env=podman.env))
             self.note("pull again", "podman", lambda: quiet(*empty, *pull, env=podman.env))
-        quiet(*empty, "rmi", "-a", "-f", env=podman.env)
+        self.leavings.append((*empty, "rmi", "-a", "-f"))
+
+    def leave(self) -> None:
+        """Remove what the rounds left."""
+        for command in self.leavings:
+            quiet(*command, env=self.podman.env if isinstance(self.podman, Buildah) else None)
 
     def round_of_skopeo(self) -> None:
         """Copy the layout to a registry, and from there to another layout; twice each."""
@@ -158,6 +165,7 @@ def transfer() -> None:
             bench.round_of_ours()
             bench.round_of_podman()
             bench.round_of_skopeo()
+        bench.leave()
         outcomes = []
         for what, budgets in _BUDGETS.items():
             times = {side: statistics.median(each) for side, each in bench.times[what].items()}
