@@ -117,3 +117,17 @@ def test_an_ordinary_user_gets_the_same_images_twice(vendored):
         assert (project / "c.txt").read_text() == "hello\n"
     finally:
         accounts.remove(account)
+
+
+def test_subordinate_ids_give_the_images_of_root(vendored):
+    """A user with newuidmap's ranges builds what root built, from the same lock, which need not change."""
+    account = accounts.make_with_ranges()
+    try:
+        project = account.home / "project"
+        shutil.copytree(vendored, project, ignore=shutil.ignore_patterns(".repro", "*.txt"))
+        account.give(account.home)
+        without_network(account, project, "run", "--locked", store=account.home / "store")
+        assert locked_images(vendored) == locked_images(project)
+        assert (project / "c.txt").read_text() == "hello\n"
+    finally:
+        accounts.remove(account)
