@@ -14,6 +14,7 @@ from repro.api.engine import opened
 from repro.api.environment_build import EnvironmentBuilder
 from repro.api.lockfile import LockFile
 from repro.api.project import holding, open_project
+from repro.api.resolving import declared
 from repro.dataclass import dataclass
 from repro.errors import UsageError
 from repro.events import ignore
@@ -113,14 +114,12 @@ def render_environment(host: Host, named: str | None, name: str, *, sink: Sink) 
     env = _declared(project, name)
     with opened(host, sink) as engine:
         lock, entry = _locked(host, project, engine, name)
-        if isinstance(env, DockerfileEnvironment):
-            from repro.environment.portable import with_bases  # noqa: PLC0415 - parses
-
-            return with_bases(lock.dockerfile(env), entry.froms, env.dockerfile)
         if isinstance(env, ImageEnvironment):
             return f"FROM {entry.base}\n"
-        from repro.environment.portable import with_bases  # noqa: PLC0415
+        from repro.environment.portable import with_bases  # noqa: PLC0415 - parses
 
+        if isinstance(env, DockerfileEnvironment):
+            return with_bases(lock.dockerfile(env), entry.froms, env.dockerfile)
         recipe = EnvironmentBuilder(project, engine, Archives(engine, project.workflow.archive_bases()), lock).recipe(
             env, entry
         )
@@ -224,11 +223,10 @@ def copy_context(context: Source, folder: Path) -> None:
 
 
 def _declared(project: Project, name: str) -> Environment:
-    env = project.workflow.environments.get(name)
-    if env is None:
+    if name not in project.workflow.environments:
         known = ", ".join(project.workflow.environments)
         raise UsageError(f"there is no environment {name!r}", hint=f"declared are: {known}")
-    return env
+    return declared(project.workflow.environments[name], project)
 
 
 def _locked(host: Host, project: Project, engine: Engine, name: str) -> tuple[LockFile, EnvironmentLock]:

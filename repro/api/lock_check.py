@@ -11,6 +11,7 @@ from repro.api.bases import parsed
 from repro.api.engine import opened
 from repro.api.locked_files import LockedFiles
 from repro.api.project import open_project
+from repro.api.resolving import declared
 from repro.data.answers import UnreachableError
 from repro.data.cache import vendored
 from repro.dataclass import dataclass
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from repro.api.engine import Engine
     from repro.api.host import Host
     from repro.api.locked_files import Files
+    from repro.api.project import Project
     from repro.data.cache import Wanted
-    from repro.environment.model import EnvironmentLock, Lock
+    from repro.environment.model import Lock
     from repro.events import Sink
-    from repro.workflow.model import Environment, Workflow
 
 _AT_ONCE: Final = 8
 
@@ -64,26 +65,21 @@ def check_lock(host: Host, named: str | None, *, sink: Sink) -> tuple[Availabili
         files = LockedFiles(project, lock, engine, Archives(engine, project.workflow.archive_bases()))
         checker = _Checker(engine)
         found: list[Availability] = []
-        for entry, group in _groups(project.workflow, lock, files):
+        for entry, group in _groups(project, lock, files):
             found += checker.files(entry, group)
         for entry, image in _images(lock):
             found.append(checker.image(entry, image))
         return tuple(found)
 
 
-def _groups(workflow: Workflow, lock: Lock, files: LockedFiles) -> Iterator[tuple[str, Files]]:
+def _groups(project: Project, lock: Lock, files: LockedFiles) -> Iterator[tuple[str, Files]]:
     """Yield the groups of files of all entries that are still declared, each with its entry's name."""
     for name, archive in lock.archives.items():
         yield name, files.archive(archive)
-    for env, locked in _declared(workflow, lock):
-        for group in files.of(env, locked):
-            yield env.name, group
-
-
-def _declared(workflow: Workflow, lock: Lock) -> Iterator[tuple[Environment, EnvironmentLock]]:
     for name, locked in lock.environments.items():
-        if name in workflow.environments:
-            yield workflow.environments[name], locked
+        if name in project.workflow.environments:
+            for group in files.of(declared(project.workflow.environments[name], project), locked):
+                yield name, group
 
 
 def _images(lock: Lock) -> Iterator[tuple[str, str]]:

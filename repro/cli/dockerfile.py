@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from repro import api
 from repro.cli.arguments import add_json, print_json, print_table
-from repro.cli.main import Parser
+from repro.cli.main import Subparser
 
 if TYPE_CHECKING:
     import argparse
@@ -14,16 +14,9 @@ if TYPE_CHECKING:
     from repro.build.lint import Finding
 
 
-class _Sub(Parser):
-    """A subcommand's parser: argparse makes it with keywords of its own."""
-
-    def __init__(self, prog: str, **_: object) -> None:
-        super().__init__(prog, "")
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="parse | check", parser_class=_Sub)
+    commands = parser.add_subparsers(dest="action", required=True, metavar="parse | check", parser_class=Subparser)
     parse = commands.add_parser("parse", help="print the instructions of a Dockerfile")
     parse.add_argument("file", metavar="FILE", help="the Dockerfile, a folder with one, or - for stdin")
     add_json(parse)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from repro import api
 from repro.cli.arguments import add_json, add_workflow, console, print_json, print_table, print_text
-from repro.cli.main import Parser
+from repro.cli.main import Subparser
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +23,7 @@ sources are compared, too. Exit status: 0 no difference, 1 some; 2 and more as `
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
     metavar = "ls | render | export | diff"
-    commands = parser.add_subparsers(dest="action", required=True, metavar=metavar, parser_class=_Sub)
+    commands = parser.add_subparsers(dest="action", required=True, metavar=metavar, parser_class=Subparser)
     listing = commands.add_parser("ls", help="list the environments and how they stand")
     add_workflow(listing)
     add_json(listing)
@@ -40,13 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workflow(diff)
     add_json(diff)
     diff.epilog = _DIFF
-
-
-class _Sub(Parser):
-    """A subcommand's parser: argparse makes it with keywords of its own."""
-
-    def __init__(self, prog: str, **_: object) -> None:
-        super().__init__(prog, "")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Final
 
-from repro.cli.main import Parser
+from repro.cli.main import Subparser
 
 if TYPE_CHECKING:
     import argparse
@@ -30,20 +30,15 @@ _HOMES: Final = {"pull": "image_transfer", "push": "image_transfer"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar=" | ".join(_COMMANDS), parser_class=_Sub)
+    commands = parser.add_subparsers(
+        dest="action", required=True, metavar=" | ".join(_COMMANDS), parser_class=Subparser
+    )
     for name, line in _COMMANDS.items():
         module = _module(name)
         add = getattr(module, f"add_{name}", None) or module.add_arguments
         sub = commands.add_parser(name, help=line)
         add(sub)
         sub.epilog = sub.epilog or getattr(module, "EPILOG", None)
-
-
-class _Sub(Parser):
-    """A subcommand's parser: argparse makes it with keywords of its own."""
-
-    def __init__(self, prog: str, **_: object) -> None:
-        super().__init__(prog, "")
 
 
 def run(options: argparse.Namespace) -> int:

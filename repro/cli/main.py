@@ -69,6 +69,13 @@ class Parser(argparse.ArgumentParser):
         _usage_error(self, message)
 
 
+class Subparser(Parser):
+    """The parser of a command's command: argparse makes it with keywords of its own."""
+
+    def __init__(self, prog: str, **_: object) -> None:
+        super().__init__(prog, "")
+
+
 def top_parser() -> Parser:
     """Return the parser of what stands before the command, whose help lists the commands."""
     width = max(map(len, COMMANDS))

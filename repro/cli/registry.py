@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from repro import api
 from repro.cli.arguments import add_json, print_json
-from repro.cli.main import Parser
+from repro.cli.main import Subparser
 from repro.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ registry, else in $REGISTRY_AUTH_FILE, else in the first of podman's and docker'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments; Docker's own flags and spellings."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="login | logout | ls", parser_class=_Sub)
+    commands = parser.add_subparsers(
+        dest="action", required=True, metavar="login | logout | ls", parser_class=Subparser
+    )
     login = commands.add_parser("login", help="check a user name and a password with a registry, and keep them")
     login.add_argument("registry", metavar="HOST", help="the registry: host or host:port")
     login.add_argument("-u", "--username", metavar="USER", help="the user name (default: it is asked for)")
@@ -37,13 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = commands.add_parser("ls", help="list the repositories of a registry, or the tags of a repository")
     listing.add_argument("name", metavar="HOST[/PATH]", help="a registry, or a repository in it")
     add_json(listing)
-
-
-class _Sub(Parser):
-    """A subcommand's parser: argparse makes it with keywords of its own."""
-
-    def __init__(self, prog: str, **_: object) -> None:
-        super().__init__(prog, "")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from repro import api
 from repro.cli.arguments import add_json, console, print_json, print_table
 from repro.cli.build_text import size_text
-from repro.cli.main import Parser
+from repro.cli.main import Subparser
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +21,7 @@ _FOREIGN = "it belongs to IDs that this process does not have"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="df | gc | check", parser_class=_Sub)
+    commands = parser.add_subparsers(dest="action", required=True, metavar="df | gc | check", parser_class=Subparser)
     usage = commands.add_parser("df", help="say what images, build cache and downloads take")
     usage.add_argument("--images", action="store_true", help="also each image, with what only it has")
     add_json(usage)
@@ -36,13 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--repair", action="store_true", help="mend what can be: from copies, or from the registry")
     check.add_argument("--wait", action="store_true", help="to repair, wait for others that work in the store")
     add_json(check)
-
-
-class _Sub(Parser):
-    """A subcommand's parser: argparse makes it with keywords of its own."""
-
-    def __init__(self, prog: str, **_: object) -> None:
-        super().__init__(prog, "")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -172,14 +172,12 @@ class Leases:
         while True:
             held: _Flock | _Files
             held = _Flock(self._folder / _LOCK) if self.local else _Files(self._folder, stale=self._stale)
-            try:
+            with contextlib.ExitStack() as failed:
+                failed.callback(held.close)
                 holders = held.take(alone=alone)
-            except BaseException:
-                held.close()
-                raise
-            if holders is None:
-                return held
-            held.close()
+                if holders is None:
+                    failed.pop_all()
+                    return held
             text = ", ".join(sorted(map(str, holders))) or "another process"
             if not wait:
                 raise BusyError(

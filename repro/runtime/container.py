@@ -128,12 +128,12 @@ class Launcher:
     def run(self, spec: ContainerSpec, *, stdin: int, stdout: int, stderr: int) -> ContainerResult:
         """Start it and wait; a wait that is cut short (Ctrl-C) kills it and sees its end."""
         running = self.start(spec, stdin=stdin, stdout=stdout, stderr=stderr)
-        try:
-            return running.wait()
-        except BaseException:
-            running.kill(SIGKILL)
-            running._ended.wait()  # noqa: SLF001 - two halves of one thing
-            raise
+        with contextlib.ExitStack() as cut_short:
+            cut_short.callback(running._ended.wait)  # noqa: SLF001 - two halves of one thing; after the kill
+            cut_short.callback(running.kill, SIGKILL)
+            result = running.wait()
+            cut_short.pop_all()
+        return result
 
     def close(self) -> None:
         """End the helper and every container still running; idempotent."""
