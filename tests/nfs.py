@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.servers import free_port
+from tests.servers import Killable, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ def missing() -> str:
     return ", ".join(absent)
 
 
-class NfsServer:
+class NfsServer(Killable):
     """nfs-ganesha as a process, which may be killed and started again; ``host`` stays, and what it has.
 
     ``export`` is the exported folder as this machine sees it itself.
@@ -63,7 +63,6 @@ class NfsServer:
         for name in ("export", "recovery"):
             (folder / name).mkdir(parents=True)
         (folder / "ganesha.conf").write_text(_SETTINGS.format(port=port, folder=folder))
-        self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -79,19 +78,6 @@ class NfsServer:
             if self.process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"the NFS server does not answer:\n{(self._folder / 'out').read_text()}")
             time.sleep(0.05)
-
-    def kill(self) -> None:
-        """Have it die as in a power cut."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        """Let it end."""
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.kill()
 
 
 @contextlib.contextmanager

@@ -98,7 +98,26 @@ def make_certificates(folder: Path) -> Path:
     return folder / "ca.crt"
 
 
-class Server:
+class Killable:
+    """A server that was started as ``process``."""
+
+    process: subprocess.Popen | None = None
+
+    def kill(self) -> None:
+        """Have it die as in a power cut."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Let it end."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+class Server(Killable):
     """docker-registry as a process, which may be killed and started again; ``host`` stays, and what it has."""
 
     def __init__(self, folder: Path, settings: dict, scheme: str) -> None:
@@ -113,7 +132,6 @@ class Server:
             "http": {"addr": self.host, "secret": "lab", **settings.get("http", {})},
         }
         (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
-        self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -126,19 +144,6 @@ class Server:
                 stderr=log,
             )
         _wait(self.process, self._url, self._folder)
-
-    def kill(self) -> None:
-        """Have it die as in a power cut."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        """Let it end."""
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.kill()
 
 
 @contextlib.contextmanager

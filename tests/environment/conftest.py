@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from repro.data.cache import Downloads
 from repro.data.transports import Transports
+from repro.environment.resolvers.archive import fetch_indexes, lock_base
 from repro.environment.resolvers.source import find_source
+from repro.events import ignore
 from repro.files import remove_tree
 from repro.oci.store import Store
 from repro.runtime.container import Launcher
@@ -31,6 +34,19 @@ def downloads(download_cache):
 def apt_source():
     """Debian bookworm as this host's apt sources (or REPRO_APT_MIRROR) name it."""
     return find_source(ArchiveBase("debian", "bookworm"), environ=os.environ)
+
+
+@pytest.fixture(scope="session")
+def bookworm_indexes(downloads, apt_source):
+    """Today's indexes of it."""
+    return fetch_indexes(apt_source, downloads, Transports(os.environ).get, now=datetime.now(UTC), sink=ignore)
+
+
+@pytest.fixture(scope="session")
+def bookworm_lock(downloads, apt_source, bookworm_indexes):
+    """Its base, locked; the packages are in ``downloads``."""
+    base = ArchiveBase("debian", "bookworm")
+    return lock_base(base, apt_source, bookworm_indexes, downloads=downloads, sink=ignore)
 
 
 @pytest.fixture

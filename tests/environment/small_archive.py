@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING
 
 import pysequoia
 
+from repro.environment.resolvers.deb import control_text
 from repro.environment.resolvers.source import ArchiveSource, debian_architecture
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from repro.data.cache import Downloads
+    from repro.environment.model import Package
 
 MTIME = 1_700_000_000
 
@@ -145,6 +150,12 @@ class SmallArchive:
         place = f"Filename: {name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
         self.stanzas.setdefault((suite, component), []).append(stanza + place)
         return file
+
+    def add_all(self, packages: Iterable[Package], downloads: Downloads, suite: str = "bookworm") -> None:
+        """Put packages that were downloaded into the suite, as they are."""
+        for package in packages:
+            file = downloads.path(package.digest)
+            self.add(control_text(file, package.file_name).rstrip("\n") + "\n", file.read_bytes(), suite)
 
     def withdraw(self, name: str, suite: str = "bookworm", component: str = "main") -> None:
         """Take a package out of the pool and the suite, as a mirror does that has moved on."""

@@ -6,15 +6,13 @@ import os
 import re
 import shutil
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from repro.data.transports import Transports
 from repro.environment.resolvers.apt import lock_packages
-from repro.environment.resolvers.archive import build_base, fetch_indexes, lock_base
+from repro.environment.resolvers.archive import build_base
 from repro.errors import Location
 from repro.events import ignore
 from repro.workflow.model import ArchiveBase
@@ -53,27 +51,15 @@ def minbase(apt_source):
 
 
 @pytest.fixture(scope="module")
-def indexes(downloads, apt_source):
-    """Today's bookworm."""
-    return fetch_indexes(apt_source, downloads, Transports(os.environ).get, now=datetime.now(UTC), sink=ignore)
-
-
-@pytest.fixture(scope="module")
-def lock(downloads, apt_source, indexes):
-    """Its base, locked."""
-    return lock_base(BOOKWORM, apt_source, indexes, downloads=downloads, sink=ignore)
-
-
-@pytest.fixture(scope="module")
-def locked(lock, downloads, apt_source, indexes, store, launcher):
+def locked(bookworm_lock, downloads, apt_source, bookworm_indexes, store, launcher):
     """Locks names on our base: the path, size and digest of each package."""
-    base = build_base(lock, source=None, downloads=downloads, store=store, launcher=launcher, sink=ignore)
+    base = build_base(bookworm_lock, source=None, downloads=downloads, store=store, launcher=launcher, sink=ignore)
 
     def ask(*names: str) -> set[tuple[str, int, str]]:
         packages = lock_packages(
             names,
             base,
-            indexes,
+            bookworm_indexes,
             what="apt",
             where=Location("workflow.yaml", 1),
             downloads=downloads,
@@ -94,11 +80,11 @@ def fetched(root: Path, names: tuple[str, ...]) -> set[tuple[str, int, str]]:
     return {(unquote(match["path"]), int(match["size"]), match["sha256"]) for match in found if match is not None}
 
 
-def test_the_base_has_the_same_packages(minbase, lock):
+def test_the_base_has_the_same_packages(minbase, bookworm_lock):
     """The essential closure is that of mmdebstrap."""
     query = ["chroot", str(minbase), "dpkg-query", "-W", "-f", "${Package} ${Version}\\n"]
     theirs = set(judges.call(query).stdout.splitlines())
-    assert {f"{package.name} {package.version}" for package in lock.packages} == theirs
+    assert {f"{package.name} {package.version}" for package in bookworm_lock.packages} == theirs
 
 
 def test_closures_are_those_of_apt(minbase, locked, capsys):

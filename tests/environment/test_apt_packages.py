@@ -14,7 +14,7 @@ import pytest
 from repro.data.cache import Downloads
 from repro.data.transports import Transports
 from repro.environment.resolvers.apt import lock_packages
-from repro.environment.resolvers.archive import build_base, fetch_indexes, fetch_packages, lock_base
+from repro.environment.resolvers.archive import build_base, fetch_indexes, fetch_packages
 from repro.environment.resolvers.network import apt_network_config
 from repro.environment.resolvers.os_release import archive_of
 from repro.errors import Location, LockError
@@ -34,21 +34,9 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def indexes(downloads, apt_source):
-    """Today's bookworm."""
-    return fetch_indexes(apt_source, downloads, Transports(os.environ).get, now=datetime.now(UTC), sink=ignore)
-
-
-@pytest.fixture(scope="module")
-def lock(downloads, apt_source, indexes):
-    """Its base, locked."""
-    return lock_base(BOOKWORM, apt_source, indexes, downloads=downloads, sink=ignore)
-
-
-@pytest.fixture(scope="module")
-def base(lock, downloads, store, launcher):
+def base(bookworm_lock, downloads, store, launcher):
     """The base's image ID."""
-    return build_base(lock, source=None, downloads=downloads, store=store, launcher=launcher, sink=ignore)
+    return build_base(bookworm_lock, source=None, downloads=downloads, store=store, launcher=launcher, sink=ignore)
 
 
 def add(archive, name: str, version: str, *, epochs: bool = False, **fields: str) -> None:
@@ -302,12 +290,14 @@ def test_a_base_says_which_archive_it_is_from(base, store):
 
 
 @pytest.mark.parametrize("who", ["caller", "ordinary"])
-def test_samtools_and_bwa(request, who, lock, downloads, apt_source, indexes, base, store, launcher, tmp_path):
+def test_samtools_and_bwa(
+    request, who, bookworm_lock, downloads, apt_source, bookworm_indexes, base, store, launcher, tmp_path
+):
     """The real thing, for this user and for an ordinary one: locked by apt, installed offline, and they run."""
     packages = lock_packages(
         ("samtools", "bwa"),
         base,
-        indexes,
+        bookworm_indexes,
         what="environments.align.apt",
         where=WHERE,
         downloads=downloads,
@@ -315,7 +305,7 @@ def test_samtools_and_bwa(request, who, lock, downloads, apt_source, indexes, ba
         launcher=launcher,
     )
     assert {"samtools", "bwa", "libhts3"} <= {package.name for package in packages}
-    assert set() == {package.name for package in packages} & {package.name for package in lock.packages}
+    assert set() == {package.name for package in packages} & {package.name for package in bookworm_lock.packages}
     fetch_packages(packages, source=apt_source, downloads=downloads, sink=ignore, what="tests")
     command = "samtools --version | head -n 1; bwa 2>&1 | grep Version; dpkg --audit; id -u"
     if who == "caller":
@@ -325,8 +315,8 @@ def test_samtools_and_bwa(request, who, lock, downloads, apt_source, indexes, ba
         ordinary = request.getfixturevalue("ordinary")
         place = ordinary.home / "apt"
         place.mkdir()
-        (place / "lock").write_bytes(pickle.dumps((lock, packages)))
-        for package in (*lock.packages, *packages):
+        (place / "lock").write_bytes(pickle.dumps((bookworm_lock, packages)))
+        for package in (*bookworm_lock.packages, *packages):
             target = Downloads(place / "cache").path(package.digest)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(downloads.path(package.digest), target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +10,6 @@ from repro.data.cache import Downloads
 from repro.data.transports import Transports
 from repro.environment.resolvers.apt import lock_packages
 from repro.environment.resolvers.archive import build_base, fetch_indexes, fetch_packages, lock_base
-from repro.environment.resolvers.deb import control_text
 from repro.errors import Location
 from repro.events import ignore
 from repro.workflow.model import ArchiveBase
@@ -34,15 +32,10 @@ def _tool(archive, version, suite, **more):
 
 
 @pytest.fixture
-def archive(tmp_path, downloads, apt_source):
+def archive(tmp_path, downloads, bookworm_lock):
     """The packages of a minimal system as Ubuntu's `main`, and an updated tool in `universe`, compressed its way."""
-    indexes = fetch_indexes(apt_source, downloads, Transports(os.environ).get, now=datetime.now(UTC), sink=ignore)
-    lock = lock_base(ArchiveBase("debian", "bookworm"), apt_source, indexes, downloads=downloads, sink=ignore)
     archive = SmallArchive(tmp_path / "mirror" / "ubuntu", "ubuntu")
-    for package in lock.packages:
-        file = downloads.path(package.digest)
-        stanza = control_text(file, package.file_name).rstrip("\n") + "\n"
-        archive.add(stanza, file.read_bytes(), "noble")
+    archive.add_all(bookworm_lock.packages, downloads, "noble")
     _tool(archive, "1", "noble")
     _tool(archive, "1.1", "noble-security", compression="zst")
     for suite in SUITES:

@@ -13,16 +13,14 @@ from pathlib import Path
 import pytest
 
 from repro.data.cache import Downloads
-from repro.data.transports import Transports
 from repro.environment.model import Package
-from repro.environment.resolvers.archive import build_base, fetch_indexes, lock_base
+from repro.environment.resolvers.archive import build_base
 from repro.environment.resolvers.source import debian_architecture
 from repro.errors import BuildError
 from repro.events import ignore
 from repro.files import remove_tree
 from repro.oci.view import View
 from repro.runtime.spec import ContainerSpec, Mode
-from repro.workflow.model import ArchiveBase
 from tests.environment.small_archive import Item, control, deb
 
 pytestmark = pytest.mark.archive
@@ -30,17 +28,9 @@ MODE = Mode.REAL if os.getuid() == 0 else Mode.ONE
 
 
 @pytest.fixture(scope="module")
-def lock(downloads, apt_source):
-    """Today's bookworm, locked."""
-    get = Transports(os.environ).get
-    indexes = fetch_indexes(apt_source, downloads, get, now=datetime.now(UTC), sink=ignore)
-    return lock_base(ArchiveBase("debian", "bookworm"), apt_source, indexes, downloads=downloads, sink=ignore)
-
-
-@pytest.fixture(scope="module")
-def image_id(lock, downloads, store, launcher):
+def image_id(bookworm_lock, downloads, store, launcher):
     """The base, built from the cache alone."""
-    return build_base(lock, source=None, downloads=downloads, store=store, launcher=launcher, sink=ignore)
+    return build_base(bookworm_lock, source=None, downloads=downloads, store=store, launcher=launcher, sink=ignore)
 
 
 @pytest.fixture
@@ -49,31 +39,31 @@ def view(store, image_id):
     return View(store.image_layers(image_id), MODE.value)
 
 
-def test_lock_is_minimal_and_names_no_host(lock, apt_source):
+def test_lock_is_minimal_and_names_no_host(bookworm_lock, apt_source):
     """The closure is a minimal system's: apt and dpkg, no perl, no init; nothing in it says where it came from."""
-    names = {package.name for package in lock.packages}
+    names = {package.name for package in bookworm_lock.packages}
     assert {"apt", "base-files", "dpkg", "libc6", "usr-is-merged"} <= names
     assert set() == names & {"perl", "usrmerge", "systemd", "gawk"}
-    assert all(base.split("/")[2] not in repr(lock) for base, _ in apt_source.mirrors)
+    assert all(base.split("/")[2] not in repr(bookworm_lock) for base, _ in apt_source.mirrors)
 
 
-def test_config(store, image_id, lock):
+def test_config(store, image_id, bookworm_lock):
     """The image starts bash with a PATH, has one layer, was made at the lock's epoch, and has the base's name."""
     config = store.config(image_id)
-    created = datetime.fromtimestamp(lock.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = datetime.fromtimestamp(bookworm_lock.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert (("bash",), created, 1) == (config.cmd, config.created, len(config.diff_ids))
     assert "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" in config.env
     assert image_id == store.resolve("archive:debian/bookworm")
 
 
-def test_every_package_is_installed(view, lock):
+def test_every_package_is_installed(view, bookworm_lock):
     """The status file has exactly the locked packages, configured, in the locked versions."""
     stanzas = view.read("/var/lib/dpkg/status").decode().strip().split("\n\n")
     found = [
         dict(line.split(": ", 1) for line in stanza.splitlines() if line[0] != " " and ": " in line)
         for stanza in stanzas
     ]
-    assert {(package.name, package.version, "install ok installed") for package in lock.packages} == {
+    assert {(package.name, package.version, "install ok installed") for package in bookworm_lock.packages} == {
         (fields["Package"], fields["Version"], fields["Status"]) for fields in found
     }
 
@@ -139,22 +129,24 @@ def test_base_runs(store, image_id, launcher, tmp_path):
         assert (0, b"/root\n1970\n") == (result.exit_status, out.read())
 
 
-def test_second_build_needs_nothing(lock, store, image_id, launcher, tmp_path):
+def test_second_build_needs_nothing(bookworm_lock, store, image_id, launcher, tmp_path):
     """A base that the store has is not built again, even with an empty cache."""
     empty = Downloads(tmp_path / "empty")
-    assert image_id == build_base(lock, source=None, downloads=empty, store=store, launcher=launcher, sink=ignore)
+    assert image_id == build_base(
+        bookworm_lock, source=None, downloads=empty, store=store, launcher=launcher, sink=ignore
+    )
 
 
-def test_same_image_for_an_ordinary_user(lock, downloads, image_id, ordinary, tmp_path):
+def test_same_image_for_an_ordinary_user(bookworm_lock, downloads, image_id, ordinary, tmp_path):
     """A user without root and without subuid ranges gets the same image ID, in another store, under another umask and time zone."""
     place = Path(tempfile.mkdtemp(prefix="repro-base-", dir="/var/tmp"))
     try:
         copies = Downloads(place / "downloads")
-        for package in lock.packages:
+        for package in bookworm_lock.packages:
             target = copies.path(package.digest)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(downloads.path(package.digest), target)
-        (place / "lock").write_bytes(pickle.dumps(lock))
+        (place / "lock").write_bytes(pickle.dumps(bookworm_lock))
         ordinary.give(place)
         script = f"{ordinary.path}/tests/environment/base_builder.py"
         arguments = [str(place / "lock"), str(place / "downloads"), str(place / "store"), "one"]
@@ -164,17 +156,17 @@ def test_same_image_for_an_ordinary_user(lock, downloads, image_id, ordinary, tm
         remove_tree(place)
 
 
-def test_script_that_fails(lock, downloads, store, launcher):
+def test_script_that_fails(bookworm_lock, downloads, store, launcher):
     """A package whose script fails ends the build with the script's words, and leaves nothing in the store."""
     fails = Item("./preinst", b"#!/bin/sh\necho the disk of my dreams is full >&2\nexit 3\n", 0o755)
     data = deb(control("broken", Maintainer="a"), control_files=(fails,))
     digest = downloads.add_bytes(data)
     broken = Package("broken", "1", debian_architecture(), digest, len(data), "pool/b/broken.deb", "debian/bookworm")
-    shell = [package for package in lock.packages if package.name in ("base-files", "dash", "libc6")]
+    shell = [package for package in bookworm_lock.packages if package.name in ("base-files", "dash", "libc6")]
     before = store.images()
     with pytest.raises(BuildError, match="could not be configured") as caught:
         build_base(
-            replace(lock, packages=(*shell, broken)),
+            replace(bookworm_lock, packages=(*shell, broken)),
             source=None,
             downloads=downloads,
             store=store,

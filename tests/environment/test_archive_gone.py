@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from datetime import UTC, datetime
 
 import pytest
 
-from repro.data.transports import Transports
-from repro.environment.resolvers.archive import fetch_indexes, lock_base
-from repro.environment.resolvers.deb import control_text
 from repro.environment.resolvers.source import debian_architecture
-from repro.events import ignore
-from repro.workflow.model import ArchiveBase
 from tests.environment.desk import locked_images, repro_in, served
 from tests.environment.small_archive import Item, SmallArchive, certificate, control, deb
 
@@ -37,15 +30,11 @@ def _add_tool(archive, version, name="odd-tool"):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, downloads, apt_source):
+def world(tmp_path_factory, downloads, bookworm_lock):
     """An archive on the loopback that had version 1 when the project was locked, built and vendored, and has 2 now."""
     place = tmp_path_factory.mktemp("gone")
-    indexes = fetch_indexes(apt_source, downloads, Transports(os.environ).get, now=datetime.now(UTC), sink=ignore)
-    lock = lock_base(ArchiveBase("debian", "bookworm"), apt_source, indexes, downloads=downloads, sink=ignore)
     archive = SmallArchive(place / "mirror" / "debian")
-    for package in lock.packages:
-        file = downloads.path(package.digest)
-        archive.add(control_text(file, package.file_name).rstrip("\n") + "\n", file.read_bytes())
+    archive.add_all(bookworm_lock.packages, downloads)
     _add_tool(archive, "1")
     _add_tool(archive, "1", "other-tool")
     archive.publish()
