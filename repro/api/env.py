@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from repro.api.archives import Archives
 from repro.api.engine import opened
 from repro.api.environment_build import EnvironmentBuilder
 from repro.api.lockfile import LockFile
@@ -73,7 +72,7 @@ def list_environments(host: Host, named: str | None) -> tuple[EnvironmentRow, ..
 
     project = open_project(host, named)
     with opened(host, ignore) as engine:
-        lock = LockFile(project, engine, Archives(engine, project.workflow.archive_bases()), may_add=False)
+        lock = LockFile(project, engine, may_add=False)
         ids = Environments(project, engine, may_add=False).known_ids()
         return tuple(_row(env, lock, ids.get(name), engine) for name, env in project.workflow.environments.items())
 
@@ -120,9 +119,7 @@ def render_environment(host: Host, named: str | None, name: str, *, sink: Sink) 
 
         if isinstance(env, DockerfileEnvironment):
             return with_bases(lock.dockerfile(env), entry.froms, env.dockerfile)
-        recipe = EnvironmentBuilder(project, engine, Archives(engine, project.workflow.archive_bases()), lock).recipe(
-            env, entry
-        )
+        recipe = EnvironmentBuilder(engine, lock).recipe(env, entry)
         return with_bases(recipe.dockerfile, {recipe.base: entry.base}, f"{name}.Dockerfile")
 
 
@@ -148,7 +145,7 @@ def export_environment(host: Host, named: str | None, name: str, folder: str, *,
     with opened(host, sink) as engine:
         engine.enter()
         lock, entry = _locked(host, project, engine, name)
-        builder = EnvironmentBuilder(project, engine, Archives(engine, project.workflow.archive_bases()), lock)
+        builder = EnvironmentBuilder(engine, lock)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as made:
             made_folder = Path(made) / "export"
@@ -231,11 +228,11 @@ def _declared(project: Project, name: str) -> Environment:
 
 def _locked(host: Host, project: Project, engine: Engine, name: str) -> tuple[LockFile, EnvironmentLock]:
     """Return the lock and the environment's entry, resolved and written where it is missing."""
-    lock = LockFile(project, engine, Archives(engine, project.workflow.archive_bases()), may_add=False)
+    lock = LockFile(project, engine, may_add=False)
     entry = lock.current(name)
     if entry is not None:
         return lock, entry
     with holding(host, project, "repro env"):
         engine.enter()
-        lock = LockFile(project, engine, Archives(engine, project.workflow.archive_bases()))
+        lock = LockFile(project, engine)
         return lock, lock.entry(name)

@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from repro.api.archives import Archives
     from repro.api.engine import Engine
     from repro.api.locked_files import LockedFiles
     from repro.api.lockfile import LockFile
-    from repro.api.project import Project
     from repro.api.verify_build import Again
     from repro.build.conditions import Conditions
     from repro.build.context import FolderContext, MappingContext
@@ -45,12 +43,12 @@ class Manner:
 
 
 class EnvironmentBuilder:
-    """Builds what ``lock`` has of the environments of ``project``."""
+    """Builds what ``lock`` has of its project's environments."""
 
-    def __init__(self, project: Project, engine: Engine, archives: Archives, lock: LockFile) -> None:
-        self._project = project
+    def __init__(self, engine: Engine, lock: LockFile) -> None:
+        self._project = lock.project
         self._engine = engine
-        self._archives = archives
+        self._archives = lock.archives
         self._lock = lock
 
     def build(
@@ -197,7 +195,7 @@ class EnvironmentBuilder:
     def _locked_files(self) -> LockedFiles:
         from repro.api.locked_files import LockedFiles  # noqa: PLC0415 - only to build
 
-        return LockedFiles(self._project, self._lock.content, self._engine, self._archives)
+        return LockedFiles(self._engine, self._lock)
 
     def base_image(self, env: TemplateEnvironment, entry: EnvironmentLock) -> Digest:
         """Return the image that the recipe starts from, as locked; made or fetched where the store lacks it."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from repro.api.archives import Archives
 from repro.api.contexts import context_digest
 from repro.api.environment_build import EnvironmentBuilder, Manner
 from repro.api.lockfile import LockFile
@@ -58,9 +57,8 @@ class Environments:
     def __init__(self, project: Project, engine: Engine, *, may_add: bool = True) -> None:
         self._project = project
         self._engine = engine
-        self._archives = Archives(engine, project.workflow.archive_bases())
-        self._lock = LockFile(project, engine, self._archives, may_add=may_add)
-        self._builder = EnvironmentBuilder(project, engine, self._archives, self._lock)
+        self._lock = LockFile(project, engine, may_add=may_add)
+        self._builder = EnvironmentBuilder(engine, self._lock)
 
     def known_ids(self) -> dict[str, Digest]:
         """Return the image IDs that the lock knows for the declarations as they are; locks and builds nothing."""

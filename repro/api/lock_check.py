@@ -6,16 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from repro.api.archives import Archives
 from repro.api.bases import parsed
 from repro.api.engine import opened
 from repro.api.locked_files import LockedFiles
+from repro.api.lockfile import LockFile
 from repro.api.project import open_project
 from repro.api.resolving import declared
 from repro.data.answers import UnreachableError
 from repro.data.cache import vendored
 from repro.dataclass import dataclass
-from repro.environment.lock import read_lock
 from repro.errors import DataError, FetchError, LockError, ReproError
 from repro.events import Notice, Progress
 
@@ -58,11 +57,11 @@ def check_lock(host: Host, named: str | None, *, sink: Sink) -> tuple[Availabili
         LockError: there is no lock, or a damaged one.
     """
     project = open_project(host, named)
-    lock = read_lock(project.lock_file)
-    if not lock.archives and not lock.environments:
-        raise LockError(f"{project.lock_file.name} has nothing in it", hint="run `repro lock`")
     with opened(host, sink) as engine:
-        files = LockedFiles(project, lock, engine, Archives(engine, project.workflow.archive_bases()))
+        lock_file = LockFile(project, engine, may_add=False)
+        lock, files = lock_file.content, LockedFiles(engine, lock_file)
+        if not lock.archives and not lock.environments:
+            raise LockError(f"{project.lock_file.name} has nothing in it", hint="run `repro lock`")
         checker = _Checker(engine)
         found: list[Availability] = []
         for entry, group in _groups(project, lock, files):

@@ -12,10 +12,9 @@ from repro.workflow.model import ArchiveBase, TemplateEnvironment
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from repro.api.archives import Archives
     from repro.api.engine import Engine
-    from repro.api.project import Project
-    from repro.environment.model import ArchiveLock, EnvironmentLock, Lock, Package, Release
+    from repro.api.lockfile import LockFile
+    from repro.environment.model import ArchiveLock, EnvironmentLock, Package, Release
     from repro.workflow.model import Environment
 
 
@@ -32,13 +31,13 @@ class Files:
 
 
 class LockedFiles:
-    """What ``lock``, the project's, names."""
+    """What ``lock`` names."""
 
-    def __init__(self, project: Project, lock: Lock, engine: Engine, archives: Archives) -> None:
-        self._project = project
+    def __init__(self, engine: Engine, lock: LockFile) -> None:
+        self._project = lock.project
         self._lock = lock
         self._engine = engine
-        self._archives = archives
+        self._archives = lock.archives
 
     def packages(
         self, base: ArchiveBase | None, packages: Sequence[Package], what: str, releases: Sequence[Release] = ()
@@ -88,7 +87,7 @@ class LockedFiles:
     def _apt(self, env: TemplateEnvironment, entry: EnvironmentLock) -> tuple[Files, ...]:
         base = self.archive_of(env, entry)
         parts = {f"packages of {env.name}": entry.packages, f"build packages of {env.name}": entry.build_packages}
-        archive = None if base is None else self._lock.archives.get(base.name)
+        archive = None if base is None else self._lock.content.archives.get(base.name)
         releases = entry.releases or (() if archive is None else archive.releases)
         return tuple(self.packages(base, packages, what, releases) for what, packages in parts.items() if packages)
 

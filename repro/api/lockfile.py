@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from repro.api.archives import archives_in
+from repro.api.archives import Archives, archives_in
 from repro.api.resolving import Resolver, declared, declared_files, project_text
 from repro.dataclass import dataclass
 from repro.environment.lock import origin, read_lock, requested, what_changed, write_lock
@@ -16,7 +16,6 @@ from repro.workflow.model import ArchiveBase, DockerfileEnvironment, TemplateEnv
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from repro.api.archives import Archives
     from repro.api.engine import Engine
     from repro.api.project import Project
     from repro.environment.model import ArchiveLock, Lock
@@ -40,7 +39,7 @@ NOTHING: Final = Upgrade()
 
 
 class LockFile:
-    """The lock of ``project``.
+    """The lock of ``project``; ``archives`` are where its archive bases come from.
 
     ``may_add``: resolve what is missing (`repro run`); otherwise that is an error (``--locked``).
     ``relock``: resolve what has changed since, too (`repro lock`); what ``upgrade`` covers is resolved anew.
@@ -51,7 +50,6 @@ class LockFile:
         self,
         project: Project,
         engine: Engine,
-        archives: Archives,
         *,
         may_add: bool = True,
         relock: bool = False,
@@ -60,8 +58,8 @@ class LockFile:
     ) -> None:
         self.project = project
         self.content: Lock = read_lock(project.lock_file)
+        self.archives = Archives(engine, project.workflow.archive_bases())
         self._engine = engine
-        self._archives = archives
         self._may_add = may_add
         self._relock = relock
         self._upgrade = upgrade
@@ -97,9 +95,7 @@ class LockFile:
         self._check_may_add(f"environments.{name}", env.where)
         for base in self._bases(env):
             self.archive(base)
-        entry = Resolver(self.project, self._engine, self._archives, self).resolve(
-            env, before, newer=self._upgrade.covers(name)
-        )
+        entry = Resolver(self._engine, self).resolve(env, before, newer=self._upgrade.covers(name))
         if before is not None:  # its images stay true where the packages came out the same: their declaration says it
             entry = replace(entry, images=before.images, declaration=before.declaration)
         self._resolved.add(name)
@@ -132,7 +128,7 @@ class LockFile:
         if known is not None and (not self._upgrade.covers(base.name) or base.name in self._resolved):
             return known
         self._check_may_add(base.name, None)
-        entry = self._archives.lock(base)
+        entry = self.archives.lock(base)
         self._resolved.add(base.name)
         self.write(self.content.with_archive(entry))
         return entry

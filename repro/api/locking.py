@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from repro.api.archives import Archives
 from repro.api.engine import opened
 from repro.api.lockfile import LockFile, Upgrade, differences
 from repro.api.project import holding, open_plan
@@ -43,9 +42,7 @@ def lock(
     project, _ = open_plan(host, named)
     wanted = Upgrade() if upgrade is None else _upgrade(project.workflow, tuple(upgrade))
     with holding(host, project, "repro lock"), opened(host, sink) as engine:
-        lock_file = LockFile(
-            project, engine, Archives(engine, project.workflow.archive_bases()), relock=True, upgrade=wanted, dry=dry
-        )
+        lock_file = LockFile(project, engine, relock=True, upgrade=wanted, dry=dry)
         before = lock_file.content
         if lock_file.stale():
             engine.enter()  # before anything is fetched: that takes threads

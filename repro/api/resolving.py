@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from repro.api.archives import Archives
     from repro.api.engine import Engine
     from repro.api.lockfile import LockFile
     from repro.api.project import Project
@@ -38,12 +37,12 @@ if TYPE_CHECKING:
 
 
 class Resolver:
-    """Resolves environments of ``project`` for its ``lock``."""
+    """Resolves environments for ``lock``."""
 
-    def __init__(self, project: Project, engine: Engine, archives: Archives, lock: LockFile) -> None:
-        self._project = project
+    def __init__(self, engine: Engine, lock: LockFile) -> None:
+        self._project = lock.project
         self._engine = engine
-        self._archives = archives
+        self._archives = lock.archives
         self._lock = lock
 
     def resolve(self, env: Environment, before: EnvironmentLock | None, *, newer: bool) -> EnvironmentLock:
@@ -182,7 +181,7 @@ class Resolver:
 
         engine = self._engine
         before_pip = replace(env, pip=(), files={}, run=(), env={}, source=None)
-        builder = EnvironmentBuilder(self._project, engine, self._archives, self._lock)
+        builder = EnvironmentBuilder(engine, self._lock)
         image = builder.build(before_pip, replace(entry, sources=(), build_packages=()), Manner()).image_id
         layers = engine.store.image_layers(image)
         variables = dict(one.split("=", 1) for one in engine.store.config(image).env)

@@ -10,7 +10,6 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from repro.api.archives import Archives
 from repro.api.bases import found_image, parsed
 from repro.api.engine import opened
 from repro.api.environments import Environments, built_tag
@@ -63,10 +62,9 @@ def vendor_lock(host: Host, named: str | None, folder: str, *, sink: Sink) -> Ve
     place = host.cwd / folder
     with holding(host, project, "repro lock --vendor"), opened(host, sink) as engine:
         engine.enter()
-        archives = Archives(engine, project.workflow.archive_bases())
-        lock = LockFile(project, engine, archives, may_add=False)
+        lock = LockFile(project, engine, may_add=False)
         entries = {name: lock.entry(name) for name in project.workflow.environments}
-        files = LockedFiles(project, lock.content, engine, archives)
+        files = LockedFiles(engine, lock)
         groups = [
             *(files.archive(archive) for archive in lock.content.archives.values()),
             *(group for name, entry in entries.items() for group in files.of(lock.declared(name), entry)),
