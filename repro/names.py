@@ -1,4 +1,4 @@
-"""Image names, as Docker spells them."""
+"""Image names, as Docker spells them, and addresses of data."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _ALSO_DEFAULT = (_LEGACY_DEFAULT, *API_HOSTS.values())  # other spellings of doc
 _LONGEST_PATH = 255
 _OFFICIAL = "library/"  # where docker.io has names without a slash
 _ID = re.compile(r"[0-9a-f]{64}")
+
+DATA_SCHEMES = ("file", "s3", "nfs", "smb", "http", "https", "sftp")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,6 +90,67 @@ class Reference:
         """The shortest spelling that means the same, as ``docker images`` prints it."""
         short = familiar_repository(self.repository)
         return f"{short}{str(self)[len(self.repository) :]}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DataUri:
+    """An address of data: ``scheme://[user@]host/path[?query]``. ``str()`` prints what ``parse`` reads back as equal.
+
+    ``host`` has its port where one is given; of s3 it is the bucket, of file it is empty. ``path`` begins with a slash
+    and is taken literally, but for http and https, where it is escaped as the server wants it; a folder's ends in a
+    slash. Only smb and sftp have a ``user``, only http and https a ``query``.
+    """
+
+    scheme: str
+    host: str
+    path: str
+    user: str = ""
+    query: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address that ``text`` spells; UsageError says what is wrong and what would be right."""
+        scheme, separator, rest = text.partition("://")
+        scheme = scheme.lower()
+        if not separator:
+            raise UsageError(f"not an address: {text!r}", hint="write it as scheme://host/path")
+        if scheme not in DATA_SCHEMES:
+            hint = f"known here: {', '.join(f'{name}://' for name in DATA_SCHEMES)}"
+            raise UsageError(f"addresses of {scheme!r} are not known: {hidden(text)!r}", hint=hint)
+        authority, slash, path = rest.partition("/")
+        query = ""
+        if scheme in ("http", "https"):
+            path, _, query = path.partition("?")
+        user, _, host = authority.rpartition("@")
+        if ":" in user or (user and scheme not in ("smb", "sftp")):
+            raise UsageError(
+                f"a login stands in the address {hidden(text)!r}",
+                hint="take it out: docs/reference/data.md says where logins are looked for",
+            )
+        if scheme == "file":
+            if host not in ("", "localhost"):
+                raise UsageError(f"{text!r} names files of {host!r}", hint="file:///path names files of this machine")
+            host = ""
+        elif not host:
+            raise UsageError(f"no {'bucket' if scheme == 's3' else 'host'} in {text!r}", hint=f"{scheme}://host/path")
+        if any(not one.isprintable() for one in text):
+            raise UsageError(f"the address {text!r} has characters in it that do not print")
+        return cls(scheme, host, f"/{path}" if slash else "/", user, query)
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{user}{self.host}{self.path}{query}"
+
+    @property
+    def folder(self) -> bool:
+        """Whether it ends in a slash."""
+        return self.path.endswith("/")
+
+
+def hidden(address: str) -> str:
+    """Return an address without what may be a password in it, fit for a message."""
+    return re.sub(r"(?<=://)[^/@]*@", "", address)
 
 
 def familiar_repository(repository: str) -> str:

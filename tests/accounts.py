@@ -11,6 +11,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PROJECT = Path(__file__).resolve().parent.parent
 NAME = "repro-test"
@@ -31,6 +35,7 @@ _LIBRARIES = (
     "pygments",
     "zstandard",
 )
+_SERVICES = ("s3", "sso", "sso-oidc", "sts")
 
 
 @dataclass(frozen=True)
@@ -146,22 +151,59 @@ def _account(name: str, uid: int, gid: int) -> Account:
     ignored = shutil.ignore_patterns("__pycache__", ".repro", "results", "work")
     for part in ("repro", "templates", "examples", "tests"):
         shutil.copytree(PROJECT / part, code / part, ignore=ignored, symlinks=True)
-    for library in _LIBRARIES:
-        for file in importlib.metadata.files(library) or ():
-            if ".." not in file.parts and "__pycache__" not in file.parts:
-                target = code / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file.locate(), target)
-    for folder, _, files in os.walk(code):
-        os.chmod(folder, 0o755)
-        for path in (os.path.join(folder, file) for file in files):
-            if not os.path.islink(path):
-                os.chmod(path, 0o755 if path.endswith(".so") else 0o644)
+    _copy_libraries(code, _LIBRARIES)
+    _readable(code)
     home = place / "home"
     home.mkdir()
     account = Account(name, uid, gid, home, "/usr/bin/python3", str(code))
     account.give(home)
     return account
+
+
+def add_libraries(account: Account, *names: str) -> None:
+    """Give an account libraries, and those that they need, where it has copies of its own."""
+    if os.getuid() == 0:
+        _copy_libraries(Path(account.path), _needed(names))
+        _readable(Path(account.path))
+
+
+def _needed(names: Iterable[str]) -> list[str]:
+    """Return libraries and all that they need, without extras."""
+    from packaging.requirements import Requirement
+
+    found: dict[str, None] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found[name] = None
+        for line in importlib.metadata.requires(name) or ():
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                waiting.append(needed.name)
+    return list(found)
+
+
+def _copy_libraries(code: Path, names: Iterable[str]) -> None:
+    """Copy the files of libraries to ``code``."""
+    for name in names:
+        for file in importlib.metadata.files(name) or ():
+            target = code / file
+            if file.parts[:2] == ("botocore", "data") and len(file.parts) > 3 and file.parts[2] not in _SERVICES:
+                continue  # one of 400 descriptions of services that no test speaks to
+            if ".." not in file.parts and "__pycache__" not in file.parts and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.locate(), target)
+
+
+def _readable(code: Path) -> None:
+    """Let everybody read ``code``."""
+    for folder, _, files in os.walk(code):
+        os.chmod(folder, 0o755)
+        for path in (os.path.join(folder, file) for file in files):
+            if not os.path.islink(path):
+                os.chmod(path, 0o755 if path.endswith(".so") else 0o644)
 
 
 def remove(account: Account) -> None:

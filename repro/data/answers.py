@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from repro.data.addresses import redacted
+from repro.data.sources.model import DeniedError
 from repro.errors import FetchError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def check_status(response: BaseHTTPResponse, url: str) -> None:
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise NotThereError(what, why=f"the server does not have it ({status} {name})")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
-        raise FetchError(what, why=f"access was denied ({status} {name})")
+        raise DeniedError(what, why=f"access was denied ({status} {name})")
     raise FetchError(what, why=f"the server answered {status} {name}")
 
 

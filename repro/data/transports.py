@@ -63,12 +63,14 @@ class _Memory:
 class Transports:
     """Fetches from http, https and file addresses, honouring the proxies and CA bundle ``environ`` names.
 
-    ``pause`` is the first pause between attempts, in seconds; it doubles with each.
+    ``pause`` is the first pause between attempts, in seconds; it doubles with each. ``timeout`` is how many seconds a
+    server may be silent.
     """
 
-    def __init__(self, environ: Mapping[str, str], *, pause: float = 0.5) -> None:
+    def __init__(self, environ: Mapping[str, str], *, pause: float = 0.5, timeout: float = READ_TIMEOUT) -> None:
         self._environ = dict(environ)
         self._pause = pause
+        self._timeout = timeout
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
@@ -128,7 +130,7 @@ class Transports:
         if parts.scheme == "file":
             return os.path.isfile(unquote(parts.path))
         try:
-            self._open(url, 0, method="HEAD").close()
+            self.ask(url, method="HEAD")[0].close()
         except NotThereError:
             return False
         except Broken as broken:
@@ -138,22 +140,43 @@ class Transports:
     def _attempt(self, url: str, out: Target, size: int | None, most: int | None) -> str | None:
         """Ask once, from the byte at which ``out`` ends; return Last-Modified."""
         try:
-            return receive(url, out, lambda start: self._open(url, start), size, most)
+            return receive(url, out, lambda start: self.ask(url, start)[0], size, most)
         except OverflowError as error:
             raise FetchError(f"cannot fetch {redacted(url)}", why=str(error)) from error
 
-    def _open(self, url: str, start: int, *, method: str = "GET") -> BaseHTTPResponse:
-        """Return the answer whose body is to be read; its status is 200, 206 or 416."""
+    def ask(
+        self,
+        url: str,
+        start: int = 0,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        login: str | None = None,
+    ) -> tuple[BaseHTTPResponse, str]:
+        """Ask once, following redirections; return the answer, of status 200, 206 or 416, and the address that gave it.
+
+        The body is still to be read, and the answer to be closed.
+
+        Args:
+            url: an http or https address.
+            start: the byte from which on the body is asked for; a server may send all of it nevertheless (200).
+            method: GET or HEAD.
+            headers: more headers of the request.
+            login: ``name:password`` for the server at ``url``; no other server gets it, wherever it leads. None: as
+                ``url`` holds it.
+
+        Raises:
+            NotThereError, DeniedError, FetchError, Broken: as `repro.data.answers.check_status` and `plain` say.
+        """
         import urllib3  # noqa: PLC0415 - 60 ms that only a download pays
 
-        headers = {"Accept-Encoding": "identity", "User-Agent": "repro"}
+        wanted = {"Accept-Encoding": "identity", "User-Agent": "repro", **(headers or {})}
         if start:
-            headers["Range"] = f"bytes={start}-"
+            wanted["Range"] = f"bytes={start}-"
         current = url
         for _ in range(_REDIRECTS + 1):
-            parts = urlsplit(current)
-            name = user(current)
-            sent = headers | (dict(urllib3.util.make_headers(basic_auth=name)) if name else {})
+            name = login if login is not None and _server(current) == _server(url) else user(current)
+            sent = wanted | (dict(urllib3.util.make_headers(basic_auth=name)) if name else {})
             try:
                 response = self._pool(current).request(
                     method,
@@ -162,22 +185,29 @@ class Transports:
                     redirect=False,
                     retries=False,
                     preload_content=False,
-                    timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
+                    timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, self._timeout), read=self._timeout),
                 )
             except urllib3.exceptions.HTTPError as error:
                 raise plain(error, current, proxy_for(current, self._environ)) from error
             if response.status not in _MOVED:
                 check_status(response, current)
-                return response
+                return response, redacted(current)
             response.close()
+            secure = urlsplit(current).scheme == "https"
             current = urljoin(current, response.headers.get("Location", ""))
             target = urlsplit(current).scheme
-            if target not in ("http", "https") or (parts.scheme == "https" and target == "http"):
+            if target not in ("http", "https") or (secure and target == "http"):
                 raise FetchError(
                     f"cannot fetch {redacted(url)}",
                     why=f"it leads to {redacted(current)}, which is not followed",
                 )
         raise FetchError(f"cannot fetch {redacted(url)}", why=f"more than {_REDIRECTS} redirections")
+
+    def close(self) -> None:
+        """Let go of all connections; idempotent."""
+        with self._lock:
+            for pool in self._pools.values():
+                pool.clear()
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """Return the connection pool for ``url``: a proxy's, or the one for direct connections."""
@@ -191,6 +221,12 @@ class Transports:
                 pool = make_pool(proxy, ca_certs=bundle)
                 self._pools[proxy] = pool
             return pool
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    """Return what makes a server the same: scheme, host and port."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
 
 
 def make_pool(proxy: str, **settings: Any) -> urllib3.PoolManager:

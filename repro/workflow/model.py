@@ -117,6 +117,80 @@ Environment: TypeAlias = TemplateEnvironment | DockerfileEnvironment | ImageEnvi
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """How an ``s3://`` address is reached beyond what the usual places say.
+
+    ``endpoint`` is another server's URL, ``profile`` one of ~/.aws/config; ``anonymous`` sends no login;
+    ``requester_pays`` agrees to pay for the transfer.
+    """
+
+    endpoint: str | None = None
+    profile: str | None = None
+    anonymous: bool = False
+    requester_pays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What stands for the bytes of data that is bound in place.
+
+    ``kind`` is ``sha256`` (the bytes are read), ``stat`` (names, sizes and times), ``manifest`` (``value`` is the path
+    of a list of checksums in the folder) or ``label`` (``value`` is a name for the state, given by people).
+    """
+
+    kind: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """An entry of ``inputs:``: the project path where jobs see it, and where its bytes come from.
+
+    Exactly one of ``uri`` and ``site`` is set. ``path`` ends in ``/`` for a folder.
+
+    Attributes:
+        uri: an address (`repro.names.DataUri`), or a path: absolute, or from the workflow's folder. A glob in its last
+            parts (``s3://bucket/reads/*.fq.gz``) chooses files of a folder.
+        site: ``name`` or ``name/path/below``: a place that sites.yaml maps to a path of this host.
+        version: the S3 version that is wanted; None: the newest when it is locked.
+        checksum: what the file must have: ``sha256:<hex>``, also of md5, sha1, sha512.
+        checksums: a list of checksums: a path from the source's folder, or an address.
+        mount: bound in place and never copied; ``fingerprint`` says what stands for the bytes.
+        private: must not leave this site.
+    """
+
+    path: str
+    where: Location
+    uri: str | None = None
+    site: str | None = None
+    version: str | None = None
+    checksum: str | None = None
+    checksums: str | None = None
+    mount: bool = False
+    fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint("sha256"))
+    private: bool = False
+    access: Access = field(default_factory=Access)
+
+    @property
+    def folder(self) -> bool:
+        """Whether jobs see a folder."""
+        return self.path.endswith("/")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishTarget:
+    """An entry of ``publish:``: an output, or a folder of outputs, and the address that it is published at.
+
+    ``target`` is a template over ``run.id``, ``date``, ``workflow`` and ``params``.
+    """
+
+    path: str
+    target: str
+    where: Location
+    access: Access = field(default_factory=Access)
+
+
+@dataclass(frozen=True, slots=True)
 class ForeachList:
     """One variable over values as they were spelled; several of them multiply, the first varies slowest."""
 
@@ -206,6 +280,7 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     network: bool = False
+    secrets: tuple[str, ...] = ()  # names; a job sees each as the file /run/secrets/NAME
     marks: Mapping[str, Location] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -224,6 +299,8 @@ class Workflow:
     code: tuple[str, ...] = ()
     source: Source | None = field(default=None, repr=False, compare=False)
     code_where: tuple[Location, ...] = field(default=(), repr=False, compare=False)
+    inputs: Mapping[str, DataSource] = field(default_factory=dict)  # by project path
+    publish: Mapping[str, PublishTarget] = field(default_factory=dict)  # by project path
 
     def archive_bases(self) -> tuple[ArchiveBase, ...]:
         """Return the bases that environments have made from an archive, each once, in declared order."""
