@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from repro.dataclass import dataclass
 from repro.errors import CorruptError
-from repro.files import fsync_folder, remove_tree
+from repro.files import fsync_folder, locked, remove_tree
 from repro.oci.layers import listed, remove_layer
-from repro.oci.places import PARTIAL, cache_folders, files_below, named_digest, tree_size
+from repro.oci.places import PARTIAL, cache_folders, entries_of, files_below, named_digest, tree_size
 from repro.oci.reach import BUILD, as_digest, facts, forms, kinds, reach, spent
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def collect(
         waiting: is told once who that is.
 
     Raises:
-        BusyError: others work in the store.
+        BusyError: others work in the store, or use the files fetched by hash.
         CorruptError: the config of an image cannot be read, so it is not known which layers it needs.
     """
     with contextlib.nullcontext() if dry_run else store.leases.alone(wait=wait, waiting=waiting):
@@ -161,9 +161,23 @@ class _Collection:
             self._file("", path)
 
     def downloads(self, root: Path) -> None:
-        """Collect the files fetched by hash."""
-        for path in files_below(root / "sha256"):
-            self._file("downloads", path)
+        """Collect the files fetched by hash, the folders made of them, and the notes on when they were used."""
+        if not root.is_dir():
+            return
+        marks = root / "used"
+        with contextlib.nullcontext() if self._dry_run else locked(root / "users", wait=False):
+            for path in entries_of(root / "trees"):
+                if self._unused(marks / path.name, path):
+                    self._do(path, remove_tree, path)  # its files are links of those below
+            for path in files_below(root / "sha256"):
+                if self._unused(marks / path.name, path):
+                    self._file("downloads", path)
+            for path in files_below(marks):
+                self._file("", path)
+
+    def _unused(self, mark: Path, path: Path) -> bool:
+        """Return whether something was not used for long enough: its mark says when, else how old it is itself."""
+        return self._old(mark if mark.exists() else path)
 
     def _file(self, what: str, path: Path) -> None:
         """Remove a file that is old enough."""

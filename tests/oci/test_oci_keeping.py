@@ -17,7 +17,7 @@ from stores import commit, contents, image, process, prune, pulled
 
 from repro.digest import Digest
 from repro.errors import BusyError, CorruptError, FetchError, StoreError
-from repro.files import remove_tree
+from repro.files import locked, remove_tree
 from repro.oci.checking import check
 from repro.oci.keeping import Freed, collect, remove_image
 from repro.oci.known import blob_of, manifests_of
@@ -204,6 +204,25 @@ def test_downloads_go_only_when_asked_for(store: Store, tmp_path: Path) -> None:
     assert Freed() == collect(store)
     assert Part(1, 2, 2) == usage(store, tmp_path / "cache").downloads
     assert Freed(bytes=2, downloads=1) == collect(store, downloads=tmp_path / "cache")
+
+
+def test_downloads_go_with_their_trees_and_marks(store: Store, tmp_path: Path) -> None:
+    """By age it is their use that counts; while somebody uses them nothing goes."""
+    cache = tmp_path / "cache"
+    file, tree = cache / "sha256" / "ab" / "abc", cache / "trees" / "def"
+    for folder in (file.parent, tree, cache / "used"):
+        folder.mkdir(parents=True)
+    file.write_bytes(b"12")
+    os.utime(file, (0, 0))
+    os.link(file, tree / "a")
+    for name in ("abc", "def"):
+        (cache / "used" / name).touch()
+    assert Freed() == collect(store, downloads=cache, older_than=3600)
+    with locked(cache / "users", shared=True), pytest.raises(BusyError):
+        collect(store, downloads=cache)
+    assert Freed(bytes=2, downloads=1) == collect(store, downloads=cache, dry_run=True)
+    assert Freed(bytes=2, downloads=1) == collect(store, downloads=cache)
+    assert [] == [path for name in ("trees", "used") for path in (cache / name).iterdir()]
 
 
 def test_an_image_that_cannot_be_read_stops_the_collection(store: Store) -> None:

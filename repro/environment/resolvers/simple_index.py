@@ -17,7 +17,8 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from repro.data.addresses import redacted
 from repro.data.answers import NotThereError
-from repro.data.cache import PARALLEL, Wanted
+from repro.data.cache import Wanted
+from repro.data.parallel import PARALLEL
 from repro.digest import Digest
 from repro.environment.resolvers.wheels import Candidate
 from repro.errors import DataError, FetchError
