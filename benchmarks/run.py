@@ -8,6 +8,9 @@
     benchmarks/run.py build     builds against docker (BuildKit), buildah and podman: the samtools example, small
                                 steps, big copies, commits. A part alone: build.samtools, build.steps, build.copies,
                                 build.commits. As root; about a quarter of an hour in all
+    benchmarks/run.py data      checksums of 1 GiB and of 10,000 small files, and runs over 10,000 and 100,000 files in
+                                which nothing changed, against one thread of hashlib and DVC. A part alone:
+                                data.hashing, data.noop
     benchmarks/run.py transfer  push and pull of the naive samtools image against podman and skopeo. As root
 
 Without a name: all of them. A peer that is not installed is left out and named (on Debian: docker.io, buildah, podman,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # the project, not this folder
 
-from benchmarks import building, starting, transferring  # noqa: E402 - found there
+from benchmarks import building, hashing, starting, transferring  # noqa: E402 - found there
 
 
 def main() -> None:
@@ -40,9 +43,11 @@ def main() -> None:
         "start": starting.start,
         "base": starting.base,
         "build": building.build,
+        "data": hashing.data,
         "transfer": transferring.transfer,
     }
     known = whole | {f"build.{part}": partial(building.build, (part,)) for part in building.PARTS}
+    known |= {f"data.{part}": partial(hashing.data, (part,)) for part in hashing.PARTS}
     for name in sys.argv[1:] or whole:
         if name not in known:
             raise SystemExit(f"no benchmark {name!r}; there are: {', '.join(known)}")

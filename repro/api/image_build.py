@@ -309,7 +309,7 @@ def _stat_cache(host: Host, context: str) -> StatCache:
     from repro.digest import Digest  # noqa: PLC0415
 
     name = Digest.of(str(host.cwd / context).encode("utf-8", "surrogateescape")).hex
-    cache = StatCache(host.store_root / "contexts" / f"{name}.json")
+    cache = StatCache(host.store_root / "contexts" / name)
     cache.load()
     return cache
 

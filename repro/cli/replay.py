@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "repro-replay/1"
 _OF_SHELLS = ("_", "OLDPWD", "PWD", "SHLVL")  # variables that change from one command to the next
-_RACY_NS = 2_000_000_000  # as in repro.data.checksum: a write this close to a reading may leave the times as they were
+_RACY_NS = 2_000_000_000  # as in repro.data.clocks: a write this close to a reading may leave the times as they were
 _MOST_RECORDS = 200
 _MOST_TEXT = 1 << 20  # characters that a build may say and still be told again
 # What decides how this process may make containers, and so in which form the store keeps layers for it.

@@ -1,26 +1,27 @@
 """Digests of files and folders, remembered by stat so that unchanged bytes are not read twice.
 
-The cache saves work and decides nothing: an entry stands for the bytes only where the file's times prove that
-    it cannot have been written since it was hashed.
+The cache saves work and decides nothing: an entry stands for the bytes only where the file's times prove that it
+cannot have been written since it was hashed.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
-from repro.dataclass import dataclass
+from repro.data.clocks import Clocks
+from repro.data.statfile import NOTHING, Entries
 from repro.digest import Digest, Json, record_digest
 from repro.errors import DataError
 from repro.events import FileRecord
-from repro.files import write_atomic
+from repro.files import locked, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -28,16 +29,18 @@ log = logging.getLogger(__name__)
 Stamp: TypeAlias = tuple[int, int, int, int, int]  # device, inode, size, mtime_ns, ctime_ns
 Signature: TypeAlias = tuple[tuple[str, Stamp], ...]
 
-# A write within one tick of the clock that stamps files leaves their times as they were. Ticks: 10 ms at most
-# in the kernel, 1 s on older NFS servers, 2 s on FAT.
-_RACY_NS = 2_000_000_000
-_WORTH_THREADS = 4 << 20  # bytes below which starting threads costs more than it saves
-_MOST_ENTRIES = 200_000  # above this, entries that a session did not use are forgotten
-_VERSION = 1
+_Found: TypeAlias = tuple[str, int]  # hex digest and size in bytes
+
+_WORTH_THREAD = 4 << 20  # bytes: handing single small files to threads takes twice what hashing them does
+_MOST_IN_GROUP = 2000  # files; more small ones than that are shared between threads, however few bytes they have
+_DAY_NS = 86_400 * 10**9
+_DAYS_UNTOLD = 7  # that a use may stay unwritten, so that a run in which nothing changes writes nothing
+_TREE = "tree/1"
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+_NAME = itemgetter(0)  # of a TreeEntry
 
 
-@dataclass(frozen=True, slots=True)
-class TreeEntry:
+class TreeEntry(NamedTuple):  # made in a quarter of a frozen dataclass's time, which counts for 100,000 files
     """Something in a folder: ``name`` relative to it, ``kind`` one of ``file``, ``folder``, ``link``."""
 
     name: str
@@ -53,7 +56,10 @@ def walk(folder: Path | str) -> list[TreeEntry]:
         DataError: something in it is no file, folder or link (a socket, a device), or it cannot be read.
     """
     entries = list(_walk(str(folder)))
-    entries.sort(key=lambda entry: os.fsencode(entry.name))
+    if all(map(str.isascii, map(_NAME, entries))):
+        entries.sort(key=_NAME)  # the same order, sooner
+    else:
+        entries.sort(key=lambda entry: os.fsencode(entry.name))
     return entries
 
 
@@ -67,18 +73,15 @@ def _walk(top: str) -> Iterator[TreeEntry]:
         except OSError as error:
             raise DataError(f"{folder} cannot be read", why=error.strerror) from error
         for item in found:
-            name = prefix + item.name
+            name, path = prefix + item.name, item.path
             status = item.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                yield TreeEntry(name, item.path, "folder", status)
-                pending.append((item.path, f"{name}/"))
-            elif stat.S_ISREG(status.st_mode):
-                yield TreeEntry(name, item.path, "file", status)
-            elif stat.S_ISLNK(status.st_mode):
-                yield TreeEntry(name, item.path, "link", status)
-            else:
-                message = f"{item.path} is no file, folder or link"
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+            if kind is None:
+                message = f"{path} is no file, folder or link"
                 raise DataError(message, hint="keep sockets, pipes and devices elsewhere")
+            if kind == "folder":
+                pending.append((path, f"{name}/"))
+            yield TreeEntry(name, path, kind, status)
 
 
 def stamp(status: os.stat_result) -> Stamp:
@@ -86,59 +89,78 @@ def stamp(status: os.stat_result) -> Stamp:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def signature(path: Path | str, *, folder: bool) -> Signature:
+def signature(path: Path | str, *, folder: bool, entries: Sequence[TreeEntry] | None = None) -> Signature:
     """Return the stamps of the file ``path`` leads to, or of all in the folder; DataError if missing.
 
-    A folder's own times count for nothing: only what it holds does.
+    A folder's own times count for nothing: only what it holds does. ``entries`` are what `walk` just found in it.
     """
     if folder:
-        return tuple((entry.name, stamp(entry.status)) for entry in walk(path) if entry.kind != "folder")
+        entries = walk(path) if entries is None else entries
+        return tuple((entry.name, stamp(entry.status)) for entry in entries if entry.kind != "folder")
     try:
         return (("", stamp(os.stat(path))),)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def tree_digest(files: Iterable[tuple[str, Digest]]) -> Digest:
+    """Return `StatCache.digest_folder` of a tree of these files, none of them executable, from names and digests.
+
+    The folders are those in the names; the order does not matter.
+
+    Raises:
+        DataError: two files have one name, a file is also a folder, or a name leads out of the tree.
+    """
+    lines: dict[bytes, list[Json]] = {}
+    folders: set[str] = set()
+    for name, digest in files:
+        key = os.fsencode(name)
+        parts = name.split("/")
+        if key in lines or "\0" in name or any(part in ("", ".", "..") for part in parts):
+            raise DataError(f"no tree can have a file {name!r}", why="it is there already" if key in lines else None)
+        lines[key] = [text_of(name), "file", False, digest.hex]
+        folder = name.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    for folder in folders:
+        if (key := os.fsencode(folder)) in lines:
+            raise DataError(f"no tree can have {folder!r} as a file and as a folder")
+        lines[key] = [text_of(folder), "folder"]
+    return record_digest(_TREE, [lines[key] for key in sorted(lines)])
 
 
 class StatCache:
-    """Digests by path and stamp, kept in one JSON file; safe to use from many threads.
+    """Digests by path and times, kept in one file; safe to use from many threads, processes and machines.
 
-    An entry is kept only if mtime and ctime were clearly older than the moment at which hashing began (git's
-    rule against "racy" entries): otherwise a later write could leave the stamp as it was.
+    An entry is kept only if mtime and ctime were clearly older than the moment at which hashing began, on the clock
+    that stamps the file (git's rule against "racy" entries): otherwise a later write could leave the times as they
+    were. It stands for the bytes while path, inode, size, mtime and ctime are the same: a copy has another inode, a
+    restored backup another ctime. The device is left out, as a network file system has another number on each machine
+    that mounts it, and btrfs after each start; a rewritten file has another ctime on all of them.
     """
 
-    def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns, clocks: Clocks | None = None) -> None:
         self.path = path
         self._now_ns = now_ns
-        self._entries: dict[str, tuple[Stamp, Digest]] = {}
+        self._clocks = clocks or Clocks(path.parent, now_ns=now_ns)
+        self._entries = Entries()
         self._used: set[str] = set()
         self._changed = False
+        self._long_ago = self._today() - _DAYS_UNTOLD
 
     def load(self) -> None:
         """Read the file; one that is missing, damaged or of another version counts as empty."""
-        try:
-            document = json.loads(self.path.read_bytes())
-            if document["version"] != _VERSION:
-                return
-            self._entries = {
-                path: ((device, inode, size, mtime, ctime), Digest(hexadecimal))
-                for path, (device, inode, size, mtime, ctime, hexadecimal) in document["entries"].items()
-            }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
-            self._entries = {}
+        self._entries = self._read()
 
     def save(self) -> None:
-        """Write the file atomically if anything was learnt; where it cannot be, only time is lost."""
+        """Merge what was learnt into the file, atomically; where that cannot be, only time is lost."""
         if not self._changed:
             return
-        entries = dict(self._entries)
-        if len(entries) > _MOST_ENTRIES:
-            entries = {path: entry for path, entry in entries.items() if path in self._used}
-        document = {
-            "version": _VERSION,
-            "entries": {path: [*key, d.hex] for path, (key, d) in entries.items()},
-        }
         try:
-            write_atomic(self.path, json.dumps(document, separators=(",", ":")).encode(), durable=False)
+            with locked(self.path.with_name(f"{self.path.name}.lock")):
+                data = self._read().to_bytes(self._entries, list(self._used), self._today())
+                write_atomic(self.path, data, durable=False)
             self._changed = False
         except OSError as error:
             log.debug("%s was not saved: %s", self.path, error)
@@ -150,22 +172,12 @@ class StatCache:
             DataError: it is missing, unreadable, no regular file, or changed while it was read.
         """
         name = str(path)
-        return self._remembered(name) or self._hash(name)
+        digest, size = self._remembered(name) or self._hash(name)
+        return Digest(digest), size
 
     def digest_files(self, paths: Sequence[str]) -> list[tuple[Digest, int]]:
         """Return `digest_file` of each in order, hashing several at a time."""
-        known = [self._remembered(path) for path in paths]
-        missing = [index for index, found in enumerate(known) if found is None]
-        workers = min(len(missing), len(os.sched_getaffinity(0)))
-        if workers > 1 and sum(_size(paths[index]) for index in missing) >= _WORTH_THREADS:
-            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not paid where nothing is hashed
-
-            with ThreadPoolExecutor(workers) as pool:
-                hashed = list(pool.map(self._hash, (paths[index] for index in missing)))
-        else:
-            hashed = [self._hash(paths[index]) for index in missing]
-        fresh = dict(zip(missing, hashed, strict=True))
-        return [found if found is not None else fresh[index] for index, found in enumerate(known)]
+        return [(Digest(digest), size) for digest, size in self._digests(paths, [None] * len(paths))]
 
     def digest_folder(self, path: Path | str) -> tuple[Digest, int]:
         """Return a tree's digest and the size in bytes of its files; DataError as `walk` and `digest_file`.
@@ -173,28 +185,33 @@ class StatCache:
         Names, kinds, executable bits, link targets and contents decide it; owners, other mode bits and times
         do not.
         """
-        entries = walk(path)
-        files = self.digest_files([entry.path for entry in entries if entry.kind == "file"])
-        contents = iter(files)
-        lines: list[Json] = []
-        for entry in entries:
-            name = _text(entry.name)
-            if entry.kind == "file":
-                lines.append([name, "file", bool(entry.status.st_mode & stat.S_IXUSR), next(contents)[0].hex])
-            elif entry.kind == "link":
-                lines.append([name, "link", _text(os.readlink(entry.path))])
-            else:
-                lines.append([name, "folder"])
-        return record_digest("tree/1", lines), sum(size for _, size in files)
+        return self.digest_tree(path)[:2]
 
-    def record(self, project: Path, rel: str) -> FileRecord:
+    def digest_tree(self, path: Path | str, entries: Sequence[TreeEntry] | None = None) -> tuple[Digest, int, int]:
+        """Return `digest_folder`, and the number of files; ``entries`` are what `walk` just found."""
+        entries = walk(path) if entries is None else entries
+        plain = [entry for entry in entries if entry.kind == "file"]
+        files = self._digests([entry.path for entry in plain], [entry.status for entry in plain])
+        contents = iter(files)
+        lines: list[Json] = []  # of tuples: a list for each of 100,000 files would keep the collector busy
+        for name, place, kind, status in entries:
+            if kind == "file":
+                lines.append((text_of(name), kind, status.st_mode & stat.S_IXUSR != 0, next(contents)[0]))
+            elif kind == "link":
+                lines.append((text_of(name), kind, text_of(os.readlink(place))))
+            else:
+                lines.append((text_of(name), kind))
+        return record_digest(_TREE, lines), sum(size for _, size in files), len(files)
+
+    def record(self, project: Path, rel: str, entries: Sequence[TreeEntry] | None = None) -> FileRecord:
         """Return what is known of the project path ``rel``, a folder where it ends in ``/``.
 
-        A symbolic link stands for what it leads to. DataError as `digest_file` and `digest_folder`.
+        A symbolic link stands for what it leads to. ``entries`` are what `walk` just found in a folder. DataError as
+        `digest_file` and `digest_folder`.
         """
         path = os.path.join(project, rel)
         if rel.endswith("/"):
-            digest, size = self.digest_folder(path)
+            digest, size, _ = self.digest_tree(path, entries)
             return FileRecord(rel, digest, size, folder=True)
         digest, size = self.digest_file(path)
         return FileRecord(rel, digest, size)
@@ -206,40 +223,98 @@ class StatCache:
         known = {rel: FileRecord(rel, digest, size) for rel, (digest, size) in zip(single, found, strict=True)}
         return tuple(known[rel] if rel in known else self.record(project, rel) for rel in rels)
 
-    def _remembered(self, path: str) -> tuple[Digest, int] | None:
+    def _digests(self, paths: Sequence[str], stats: Sequence[os.stat_result | None]) -> list[_Found]:
+        """Return hex digest and size of each file in order; ``stats`` are those that were just taken."""
+        known = [self._remembered(path, status) for path, status in zip(paths, stats, strict=True)]
+        sizes = {
+            index: _size(paths[index]) if (status := stats[index]) is None else status.st_size
+            for index, found in enumerate(known)
+            if found is None
+        }
+        groups = _groups(sizes)
+        workers = min(len(groups), len(os.sched_getaffinity(0)))
+
+        def hash_group(group: list[int]) -> list[_Found]:
+            return [self._hash(paths[index]) for index in group]
+
+        if workers > 1:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not paid where nothing is hashed
+
+            with ThreadPoolExecutor(workers) as pool:
+                hashed = list(pool.map(hash_group, groups))
+        else:
+            hashed = [hash_group(group) for group in groups]
+        for group, found in zip(groups, hashed, strict=True):
+            for index, each in zip(group, found, strict=True):
+                known[index] = each
+        return cast("list[_Found]", known)  # no gap is left
+
+    def _remembered(self, path: str, status: os.stat_result | None = None) -> _Found | None:
+        """Return what is known of the file as it is now; None where it must be read."""
         entry = self._entries.get(path)
         if entry is None:
             return None
+        inode, size, mtime, ctime, day, digest = entry
         try:
-            status = os.stat(path)
+            now = self._clocks.status(path, status)
         except OSError:
             return None
-        if entry[0] != stamp(status):
+        if (inode, size, mtime, ctime) != (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns):
             return None
-        self._used.add(path)
-        return entry[1], status.st_size
+        if ctime > self._now_ns():  # the clock was set back: it may come past this very time again
+            self._entries.put(path, NOTHING)
+            self._changed = True
+            return None
+        if path not in self._used:
+            self._used.add(path)
+            self._changed = self._changed or day < self._long_ago
+        return digest.hex(), size
 
-    def _hash(self, path: str) -> tuple[Digest, int]:
-        moment = self._now_ns()
+    def _hash(self, path: str) -> _Found:
         try:
             # O_NONBLOCK: opening a named pipe must not wait for a writer
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 before = os.fstat(descriptor)
                 _require_file(path, before)
+                settled = self._clocks.settled_ns(path, before)
                 digest = Digest.of_open_file(descriptor)
                 after = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         if stamp(before) != stamp(after):
             raise DataError(f"{path} changed while it was read", hint="wait until nothing writes to it, then run again")
-        if max(before.st_mtime_ns, before.st_ctime_ns) < moment - _RACY_NS:
-            self._entries[path] = (stamp(before), digest)
+        if max(before.st_mtime_ns, before.st_ctime_ns) < settled:
+            times = (before.st_mtime_ns, before.st_ctime_ns)
+            known = (before.st_ino, before.st_size, *times, self._today(), bytes.fromhex(digest.hex))
+            self._entries.put(path, known)
             self._used.add(path)
             self._changed = True
-        return digest, before.st_size
+        return digest.hex, before.st_size
+
+    def _read(self) -> Entries:
+        try:
+            return Entries.parse(self.path.read_bytes())
+        except OSError:
+            return Entries()
+
+    def _today(self) -> int:
+        return max(0, self._now_ns() // _DAY_NS)
+
+
+def _groups(sizes: Mapping[int, int]) -> list[list[int]]:
+    """Return files by size in groups that are worth a thread, the largest first: none is left for one at the end."""
+    groups: list[list[int]] = []
+    room = 0
+    for index in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if room <= 0 or len(groups[-1]) >= _MOST_IN_GROUP:
+            groups.append([])
+            room = _WORTH_THREAD
+        groups[-1].append(index)
+        room -= sizes[index]
+    return groups
 
 
 def _require_file(path: str, status: os.stat_result) -> None:
@@ -256,12 +331,13 @@ def _size(path: str) -> int:
         return 0  # hashing it says what is wrong
 
 
-def _text(name: str) -> str:
+def text_of(name: str) -> str:
     """Return the name's bytes as text that any JSON encoder takes: one character a byte."""
-    return os.fsencode(name).decode("latin-1")
+    return name if name.isascii() else os.fsencode(name).decode("latin-1")
 
 
-def _unreadable(path: Path | str, error: OSError) -> DataError:
+def unreadable(path: Path | str, error: OSError) -> DataError:
+    """Return what a failed system call means for who named ``path``."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DataError(f"{path} is missing")
     return DataError(f"{path} cannot be read", why=error.strerror)

@@ -5,7 +5,7 @@
     .repro/
       .gitignore                            everything here is ignored by git
       lock                                  held by the run that is under way
-      stat-cache.json                       digests by path and stat
+      stat-cache                            digests by path and stat
       records/<step>/<job hash>/<key>.json  what each finished job left
       runs/<run id>/journal.jsonl           events of one run
       runs/<run id>/logs/<job>.log          output of its jobs
@@ -50,7 +50,7 @@ class State:
     @property
     def stat_cache(self) -> Path:
         """The stat cache's file."""
-        return self.root / "stat-cache.json"
+        return self.root / "stat-cache"
 
     @property
     def records(self) -> Path:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repro.data.checksum import StatCache, signature, walk
+from repro.data.checksum import StatCache, signature, tree_digest, walk
+from repro.data.clocks import Clocks
 from repro.digest import Digest
 from repro.errors import DataError
 
@@ -45,7 +48,7 @@ def test_old_file_is_not_read_twice(tmp_path):
     second = StatCache(tmp_path / "cache", now_ns=later)
     second.load()
     os.chmod(tmp_path / "cache", 0o600)
-    assert second._remembered(str(tmp_path / "a")) == (Digest.of(b"abc"), 3)
+    assert second._remembered(str(tmp_path / "a")) == (Digest.of(b"abc").hex, 3)
 
 
 def test_racy_entry_is_never_trusted(tmp_path):
@@ -79,14 +82,164 @@ def test_change_is_seen(tmp_path, change):
     assert Digest.of(path.read_bytes()) == cache.digest_file(path)[0]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "entries": {"a": [1]}}', "\x00"])
-def test_damaged_cache_counts_as_empty(tmp_path, text):
-    """Whatever is in the cache's file, digests stay right."""
-    (tmp_path / "cache").write_text(text)
+def test_damaged_cache_counts_as_empty(tmp_path):
+    """Cut anywhere, or with any byte changed, the cache's file counts as empty; never is a wrong digest believed."""
     (tmp_path / "a").write_bytes(b"abc")
-    cache = StatCache(tmp_path / "cache")
+    first = StatCache(tmp_path / "cache", now_ns=later)
+    first.digest_file(tmp_path / "a")
+    first.save()
+    whole = (tmp_path / "cache").read_bytes()
+    cuts = [whole[:length] for length in range(len(whole))]
+    flips = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+    for data in (*cuts, *flips, bytes(len(whole)), whole + b"x", b'{"version": 1, "entries": {}}'):
+        (tmp_path / "cache").write_bytes(data)
+        cache = StatCache(tmp_path / "cache", now_ns=later)
+        cache.load()
+        assert cache._remembered(str(tmp_path / "a")) is None
+        assert Digest.of(b"abc") == cache.digest_file(tmp_path / "a")[0]
+    (tmp_path / "cache").write_bytes(whole)
+    cache.load()
+    assert cache._remembered(str(tmp_path / "a")) is not None
+
+
+def remembering(tmp_path, now_ns=later, **options):
+    """Return a cache that has read the file of those before it."""
+    cache = StatCache(tmp_path / "cache", now_ns=now_ns, **options)
+    cache.load()
+    return cache
+
+
+def test_clock_set_back(tmp_path):
+    """What was hashed before the clock was set back is forgotten, and not believed when that time comes again."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    first = remembering(tmp_path)
+    first.digest_file(path)
+    first.save()
+    back = remembering(tmp_path, now_ns=lambda: path.stat().st_ctime_ns - LATER)
+    assert back._remembered(str(path)) is None
+    back.digest_file(path)
+    back.save()
+    assert remembering(tmp_path)._remembered(str(path)) is None
+
+
+def test_file_from_the_future_is_read_each_time(tmp_path):
+    """A file whose mtime is still to come is not remembered: it may be written at that time."""
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    os.utime(path, ns=(later() + LATER, later() + LATER))
+    cache = remembering(tmp_path)
+    cache.digest_file(path)
+    assert cache._remembered(str(path)) is None
+
+
+def test_restored_backup_is_read_again(tmp_path):
+    """Other bytes under the same name, size, mtime and even inode have another ctime, and are seen."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    os.utime(path, ns=(10**18, 10**18))
+    cache = remembering(tmp_path)
+    cache.digest_file(path)
+    path.write_bytes(b"new")
+    os.utime(path, ns=(10**18, 10**18))
+    assert Digest.of(b"new") == cache.digest_file(path)[0]
+
+
+def test_copied_project_is_read_again(tmp_path):
+    """A project that was copied with its cache, times kept, is believed in nothing: its files are others."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "a").write_bytes(b"abc")
+    first = StatCache(tmp_path / "one" / "cache", now_ns=later)
+    first.digest_file(tmp_path / "one" / "a")
+    first.save()
+    subprocess.run(["cp", "-a", tmp_path / "one", tmp_path / "copy"], check=True)
+    os.rename(tmp_path / "one", tmp_path / "away")
+    os.rename(tmp_path / "copy", tmp_path / "one")
+    copy = StatCache(tmp_path / "one" / "cache", now_ns=later)
+    copy.load()
+    assert copy._entries.get(str(tmp_path / "one" / "a")) is not None
+    assert copy._remembered(str(tmp_path / "one" / "a")) is None
+
+
+def test_another_device_number_changes_nothing(tmp_path, monkeypatch):
+    """A project that other machines mount too, each under a number of its own, is not hashed by each in turn."""
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    first = remembering(tmp_path)
+    first.digest_file(path)
+    first.save()
+    status = path.stat()
+    other = os.stat_result((status.st_mode, status.st_ino, status.st_dev + 1, *status[3:]), status_attributes(status))
+    there = remembering(tmp_path, clocks=Clocks(tmp_path, now_ns=later, kind_of=lambda device, path: "ext4"))
+    assert there._remembered(str(path), other) == (Digest.of(b"abc").hex, 3)
+
+
+def status_attributes(status):
+    """Return what of a status has no place in its tuple."""
+    return {name: getattr(status, name) for name in dir(status) if name.startswith("st_") and name != "st_dev"}
+
+
+def test_what_processes_save_at_once_is_merged(tmp_path):
+    """Two that began with the same cache both have their say in what is kept."""
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode())
+    start = remembering(tmp_path)
+    start.digest_file(tmp_path / "a")
+    start.save()
+    one, two = remembering(tmp_path), remembering(tmp_path)
+    one.digest_file(tmp_path / "b")
+    two.digest_file(tmp_path / "c")
+    one.save()
+    two.save()
+    after = remembering(tmp_path)
+    assert [(Digest.of(name.encode()).hex, 1) for name in "abc"] == [
+        after._remembered(str(tmp_path / name)) for name in "abc"
+    ]
+
+
+def test_many_processes_saving_lose_nothing(tmp_path):
+    """What eight processes learn at the same time is all there afterwards."""
+    program = (
+        "import sys, time, pathlib\n"
+        "from repro.data.checksum import StatCache\n"
+        "root = pathlib.Path(sys.argv[1])\n"
+        "cache = StatCache(root / 'cache', now_ns=lambda: time.time_ns() + 3600 * 10**9)\n"
+        "cache.load()\n"
+        "for name in sys.argv[2:]:\n"
+        "    cache.digest_file(root / name)\n"
+        "    cache.save()\n"
+    )
+    names = [f"f{number}" for number in range(40)]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    running = [subprocess.Popen([sys.executable, "-c", program, tmp_path, *names[first::8]]) for first in range(8)]
+    assert [0] * 8 == [process.wait(60) for process in running]
+    after = remembering(tmp_path)
+    assert all(after._remembered(str(tmp_path / name)) for name in names)
+
+
+def test_nothing_is_written_where_nothing_was_learnt(tmp_path):
+    """A run that finds all as it was leaves the cache's file alone, but for telling once a week what it used."""
+    (tmp_path / "a").write_bytes(b"abc")
+    first = remembering(tmp_path)
+    first.digest_file(tmp_path / "a")
+    first.save()
+    before = (tmp_path / "cache").stat().st_ino
+    for days, same in ((0, True), (6, True), (9, False)):
+        again = remembering(tmp_path, now_ns=lambda days=days: later() + days * 24 * LATER)
+        again.digest_file(tmp_path / "a")
+        again.save()
+        assert same == (before == (tmp_path / "cache").stat().st_ino)
+
+
+def test_where_nothing_can_be_saved_digests_are_right(tmp_path):
+    """A cache whose folder cannot be made costs time and nothing else."""
+    (tmp_path / "a").write_bytes(b"abc")
+    cache = StatCache(tmp_path / "a" / "cache", now_ns=later)
     cache.load()
     assert Digest.of(b"abc") == cache.digest_file(tmp_path / "a")[0]
+    cache.save()
 
 
 @pytest.mark.parametrize(
@@ -204,3 +357,39 @@ def test_folder_digests_are_equal_only_for_equal_trees(tmp_path_factory, trees):
     cache = StatCache(roots[0].parent / "cache")
     digests = [cache.digest_folder(root)[0] for root in roots]
     assert (trees[0] == trees[1]) == (digests[0] == digests[1])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=st.dictionaries(NAMES, st.binary(max_size=3), max_size=6), order=st.randoms())
+def test_tree_digest_is_that_of_the_folder(tmp_path_factory, files, order):
+    """Names and digests alone give the digest of the folder with these files, in any order."""
+    root = tmp_path_factory.mktemp("tree")
+    try:
+        for name, data in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(data)
+    except OSError:
+        with pytest.raises(DataError, match="no tree can have"):
+            tree_digest((name, Digest.of(data)) for name, data in files.items())
+        return
+    pairs = [(name, Digest.of(data)) for name, data in files.items()]
+    order.shuffle(pairs)
+    expected = StatCache(root / "cache").digest_tree(root)
+    assert expected == (tree_digest(pairs), sum(map(len, files.values())), len(files))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["a", "a"], ["a", "a/b"], ["a/b", "a"], [""], ["/a"], ["a/"], ["../a"], ["a/./b"], ["a//b"], ["a\0b"]],
+)
+def test_names_that_no_tree_can_have(names):
+    """Names that collide or lead out of the tree are refused."""
+    with pytest.raises(DataError, match="no tree can have"):
+        tree_digest((name, Digest.of(b"")) for name in names)
+
+
+def test_tree_digest_of_names_of_any_bytes(tmp_path):
+    """Names that are no UTF-8 sort and count as their bytes do."""
+    root = make_tree(tmp_path / "tree", {"\udcff": "1", "\u00ff": "2", "\U00010000/x": "3", "\uffee": "4"})
+    pairs = [(entry.name, Digest.of_file(entry.path)) for entry in walk(root) if entry.kind == "file"]
+    assert StatCache(tmp_path / "cache").digest_folder(root)[0] == tree_digest(reversed(pairs))
