@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from repro.data.model import InputFile, InputLock
     from repro.digest import Digest, Json
     from repro.environment.model import ArchiveLock, CondaPackage, EnvironmentLock, Package, Release, Wheel
     from repro.workflow.model import Environment
@@ -117,6 +118,9 @@ def lock_text(lock: Lock) -> str:
     lines += _group("archives", archives)
     lines[-1] += ","
     lines += _group("environments", environments)
+    if lock.inputs:
+        lines[-1] += ","
+        lines += _group("inputs", [(entry.path, _input_lines(entry)) for entry in lock.inputs.values()])
     return "\n".join([*lines, "}", ""])
 
 
@@ -192,6 +196,26 @@ def _environment_lines(entry: EnvironmentLock) -> list[str]:
             lines += _list(name, items)
             lines[-1] += ","
     return [*lines, *_list("packages", _package_objects(entry.packages))]
+
+
+def _input_lines(entry: InputLock) -> list[str]:
+    lines = [
+        f'      "uri": {_json(entry.uri)},',
+        f'      "origin": {_json(str(entry.origin))},',
+        f'      "digest": {_json(str(entry.digest))},',
+        f'      "size": {entry.size},',
+        f'      "count": {entry.count},',
+    ]
+    if not entry.proven:
+        lines.append(f'      "fingerprint": {_json(entry.fingerprint)},')
+    return [*lines, *_list("files", [_input_file(file) for file in entry.files])]
+
+
+def _input_file(file: InputFile) -> Mapping[str, Json]:
+    """Return a file's members; those that say nothing are left out, for there may be 100,000 such lines."""
+    named = {"name": file.name} if file.name else {}
+    state = {key: text for key, text in (("version", file.version), ("etag", file.etag)) if text}
+    return {**named, "size": file.size, "sha256": file.digest.hex, **state}
 
 
 def _release_objects(releases: Sequence[Release]) -> list[Mapping[str, Json]]:

@@ -9,6 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, TypeVar
 
+from repro.data.model import InputFile, InputLock
 from repro.digest import Digest
 from repro.environment.model import (
     ArchiveLock,
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 FORMAT = 1  # raised when an older repro could not read the file any more
 VERSION_KEY = "repro-lock"
+_FINGERPRINTS = ("sha256", "stat", "manifest", "label")
 _LAST_SECOND = 253_402_300_799  # of the year 9999: an image's creation time has four digits for it (RFC 3339)
 RELOCK = "restore workflow.lock from version control, or remove it and run `repro lock`"
 _CONFLICT = re.compile(r"^(<{7} |={7}$|>{7} |\|{7} )", re.MULTILINE)
@@ -42,7 +44,7 @@ def parse_lock(text: str, file: str) -> Lock:
 
     ``parse_lock(lock_text(lock), …) == lock``.
     """
-    conflict = _CONFLICT.search(text)
+    conflict = _CONFLICT.search(text) if any(sign * 7 in text for sign in "<=>|") else None
     if conflict is not None:
         raise LockError(
             "an unresolved merge conflict",
@@ -51,7 +53,7 @@ def parse_lock(text: str, file: str) -> Lock:
         )
     try:
         document = json.loads(text, object_pairs_hook=_unique)
-        return _lock(_Field(document, ()))
+        return _lock(_Field(document))
     except json.JSONDecodeError as error:
         where = Location(file, error.lineno, error.colno)
         raise LockError(f"not JSON: {error.msg}", where=where, hint=RELOCK) from error
@@ -79,14 +81,22 @@ class _Twice(Exception):  # noqa: N818 - never leaves this module
 
 
 class _Field:
-    """A value of the document with the path that leads to it; each getter checks what it returns."""
+    """A value of the document under ``key`` of the one ``around`` it; each getter checks what it returns."""
 
-    def __init__(self, value: object, path: tuple[str | int, ...]) -> None:
+    __slots__ = ("_around", "_key", "_value")
+
+    def __init__(self, value: object, around: _Field | None = None, key: str | int = "") -> None:
         self._value = value
-        self._path = path
+        self._around = around
+        self._key = key
 
     def fail(self, message: str, hint: str | None = None) -> NoReturn:
-        raise _Damage(message, self._path, hint)
+        path: list[str | int] = []
+        one = self
+        while one._around is not None:
+            path.append(one._key)
+            one = one._around
+        raise _Damage(message, tuple(reversed(path)), hint)
 
     def get(self, key: str) -> _Field:
         value = self._value
@@ -94,28 +104,41 @@ class _Field:
             self.fail("not an object")
         if key not in value:
             self.fail(f"{key!r} is missing")
-        return _Field(value[key], (*self._path, key))
+        return _Field(value[key], self, key)
+
+    def has(self, key: str) -> bool:
+        return isinstance(self._value, dict) and key in self._value
 
     def part(self, key: str, convert: Callable[[_Field], T]) -> tuple[T, ...]:
         """Return the list under ``key``; empty where it is not there."""
-        value = self._value
-        return self.get(key).each(convert) if isinstance(value, dict) and key in value else ()
+        return self.get(key).each(convert) if self.has(key) else ()
 
     def members(self) -> Iterator[tuple[str, _Field]]:
         if not isinstance(self._value, dict):
             self.fail("not an object")
         for key, value in self._value.items():
-            yield key, _Field(value, (*self._path, key))
+            yield key, _Field(value, self, key)
 
     def each(self, convert: Callable[[_Field], T]) -> tuple[T, ...]:
         if not isinstance(self._value, list):
             self.fail("not a list")
-        return tuple(convert(_Field(value, (*self._path, index))) for index, value in enumerate(self._value))
+        return tuple(convert(_Field(value, self, index)) for index, value in enumerate(self._value))
 
     def text(self) -> str:
         if not isinstance(self._value, str):
             self.fail("not a string")
         return self._value
+
+    def optional_text(self, key: str) -> str:
+        """Return the text under ``key``; empty where it is not there."""
+        return self.get(key).text() if self.has(key) else ""
+
+    def relative_path(self) -> str:
+        """Return the path of a file in a folder, which it does not leave."""
+        path = self.text()
+        if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            self.fail("not a path in a folder")
+        return path
 
     def file_name(self) -> str:
         """Return a name that becomes a file's: a lock may come from a stranger."""
@@ -151,7 +174,10 @@ def _lock(top: _Field) -> Lock:
         version.fail(f"format {version.integer()} is not known to this repro", hint="use a newer repro")
     archives = {name: _archive(name, entry) for name, entry in top.get("archives").members()}
     environments = {name: _environment(name, entry) for name, entry in top.get("environments").members()}
-    return Lock(archives, environments)
+    inputs: dict[str, InputLock] = {}
+    if top.has("inputs"):
+        inputs = {path: _input(path, entry) for path, entry in top.get("inputs").members()}
+    return Lock(archives, environments, inputs)
 
 
 def _archive(name: str, entry: _Field) -> ArchiveLock:
@@ -182,6 +208,45 @@ def _environment(name: str, entry: _Field) -> EnvironmentLock:
         installed=entry.part("installed", _installed),
         releases=entry.part("releases", _release),
         requested=_requested(entry.get("requested")) if "requested" in has else {},
+    )
+
+
+def _input(path: str, entry: _Field) -> InputLock:
+    fingerprint = entry.optional_text("fingerprint") or "sha256"
+    if fingerprint not in _FINGERPRINTS:
+        entry.get("fingerprint").fail(f"not one of {', '.join(_FINGERPRINTS)}")
+    files = entry.get("files").each(_file_below if path.endswith("/") else _whole_file)
+    if len({file.name for file in files}) != len(files):
+        entry.get("files").fail("a file is there twice", hint="remove one of its two lines, or run `repro lock`")
+    return InputLock(
+        path=path,
+        uri=entry.get("uri").text(),
+        origin=entry.get("origin").digest(),
+        digest=entry.get("digest").digest(),
+        size=entry.get("size").integer(),
+        count=entry.get("count").integer(),
+        fingerprint=fingerprint,
+        files=files,
+    )
+
+
+def _file_below(entry: _Field) -> InputFile:
+    return _input_file(entry, entry.get("name").relative_path())
+
+
+def _whole_file(entry: _Field) -> InputFile:
+    if entry.has("name"):
+        entry.get("name").fail("the input is a file, and has no files in it")
+    return _input_file(entry, "")
+
+
+def _input_file(entry: _Field, name: str) -> InputFile:
+    return InputFile(
+        name=name,
+        digest=entry.get("sha256").hex(),
+        size=entry.get("size").integer(),
+        version=entry.optional_text("version"),
+        etag=entry.optional_text("etag"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What environments resolved to, as values: the entries of ``workflow.lock``."""
+"""What environments resolved to, as values, and the whole of ``workflow.lock``; inputs are `repro.data.model`'s."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from repro.dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from repro.data.model import InputLock
     from repro.digest import Digest
 
 
@@ -154,6 +155,7 @@ class Lock:
 
     archives: Mapping[str, ArchiveLock] = field(default_factory=dict)
     environments: Mapping[str, EnvironmentLock] = field(default_factory=dict)
+    inputs: Mapping[str, InputLock] = field(default_factory=dict)  # by project path
 
     def with_archive(self, entry: ArchiveLock) -> Self:
         """Return the lock with ``entry``; every other entry stays as it is."""
@@ -162,3 +164,7 @@ class Lock:
     def with_environment(self, entry: EnvironmentLock) -> Self:
         """Return the lock with ``entry``; every other entry stays as it is."""
         return replace(self, environments={**self.environments, entry.name: entry})
+
+    def with_input(self, entry: InputLock) -> Self:
+        """Return the lock with ``entry``; every other entry stays as it is."""
+        return replace(self, inputs={**self.inputs, entry.path: entry})

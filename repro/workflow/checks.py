@@ -8,6 +8,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from repro.workflow.model import DockerfileEnvironment, TemplateEnvironment
+from repro.workflow.pinned import around
 from repro.workflow.software import is_list, own_folder
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def environment_problems(workflow: Workflow, project: ProjectFiles) -> Iterator[
             continue
         if isinstance(environment, DockerfileEnvironment):
             if not project.exists(environment.dockerfile) or project.is_folder(environment.dockerfile):
-                message, hint = missing_problem(project, (environment.dockerfile,), from_steps=False)
+                message, hint = _not_there(workflow, project, environment.dockerfile)
                 yield f"environments.{name}.dockerfile", environment.where, message, hint
             if environment.context != "." and not project.is_folder(environment.context):
                 message = f"{environment.context} is not a folder of the project"
@@ -71,7 +72,14 @@ def environment_problems(workflow: Workflow, project: ProjectFiles) -> Iterator[
                 ):
                     yield field, where, f"{path} is a file", "leave out the slash at its end"
                 elif not project.exists(path):
-                    yield field, where, *missing_problem(project, (path,), from_steps=False)
+                    yield field, where, *_not_there(workflow, project, path)
+
+
+def _not_there(workflow: Workflow, project: ProjectFiles, path: str) -> tuple[str, str]:
+    """Return the message and the fix for a file of an environment, which is made from the project's own."""
+    if around(workflow.inputs, path) is not None:
+        return f"{path} comes from elsewhere, and environments are made of files in the project", "put it there"
+    return missing_problem(project, (path,), from_steps=False)
 
 
 def _named_paths(environment: TemplateEnvironment) -> Iterator[tuple[str, str]]:

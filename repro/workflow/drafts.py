@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
-from repro.errors import WorkflowError
+from repro.errors import ReproError, WorkflowError
 from repro.workflow.bindings import groups, job_id
 from repro.workflow.checks import missing_problem
 from repro.workflow.expand import render_path, render_value
@@ -104,6 +104,12 @@ def _table(workflow: Workflow, step: Step, path: str, project: ProjectFiles, rep
             report.once(step, "foreach.table", *missing_problem(project, (path,), from_steps=False))
         else:
             report.once(step, "foreach.table", f"{path} cannot be read: {error.strerror}")
+        return None
+    except ReproError as error:
+        if not report.follows:
+            hint = error.hint or f"fetch it with `repro data get {path}`"
+            message = f"{path} must be here before anything runs: {error.message}"
+            report.once(step, "foreach.table", message, hint)
         return None
     file = os.path.join(os.path.dirname(workflow.file), path)
     try:

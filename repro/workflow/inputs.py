@@ -10,10 +10,11 @@ from repro.workflow.expand import render_path
 from repro.workflow.fields import near
 from repro.workflow.model import JobInput
 from repro.workflow.paths import has_glob, mistake, normal
+from repro.workflow.pinned import contained
 from repro.workflow.template import TemplateError, parse_template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from repro.workflow.drafts import Draft
     from repro.workflow.model import FromInput, PathInput
@@ -35,11 +36,19 @@ class Taken:
 class InputResolver:
     """Finds inputs among outputs first, then among the project's files. Answers are remembered."""
 
-    def __init__(self, project: ProjectFiles, tree: OutputTree, drafts: Sequence[Draft], report: Report) -> None:
+    def __init__(
+        self,
+        project: ProjectFiles,
+        tree: OutputTree,
+        drafts: Sequence[Draft],
+        report: Report,
+        sources: Collection[str] = (),
+    ) -> None:
         self._project = project
         self._tree = tree
         self._drafts = drafts
         self._report = report
+        self._contained = contained(sources)
         self._resolved: dict[str, Resolved | None] = {}
         self._globs: dict[str, list[str]] = {}
         self._by_step: dict[str, list[int]] = {}
@@ -67,7 +76,7 @@ class InputResolver:
         if inside is not None:
             # a folder that outputs are put into: all of them have to be there
             return f"{bare}/", tuple(sorted({owner.job for owner in inside}))
-        if self._project.is_folder(bare):
+        if self._project.is_folder(path):
             return f"{bare}/", ()
         return (bare, ()) if not as_folder and self._project.exists(bare) else None
 
@@ -86,6 +95,7 @@ class InputResolver:
             for path in rendered:
                 resolved = self.resolve(path)
                 if resolved is not None:
+                    self._refuse_mixed(draft, key, resolved[0])
                     found[resolved[0]] = None
                     needs.update(dict.fromkeys(resolved[1]))
                 elif not declared.optional:
@@ -93,6 +103,13 @@ class InputResolver:
         if missing:
             return None, missing
         return Taken(JobInput(tuple(found), declared.many), tuple(needs)), []
+
+    def _refuse_mixed(self, draft: Draft, key: str, path: str) -> None:
+        """Report a folder that has inputs from elsewhere in it: nobody could say what all of it is."""
+        inside = self._contained.get(path)
+        if inside is not None:
+            message = f"{inside}, which comes from elsewhere, is in {path}, and {path} is in the project"
+            self._report.once(draft.step, key, message, f"name the files, or declare all of {path} under `inputs:`")
 
     def _render(self, draft: Draft, key: str, template: str, *, optional: bool) -> list[str] | None:
         """Return the paths that a template means for a job (several for a glob); None after a reported mistake."""
@@ -118,6 +135,11 @@ class InputResolver:
         if not is_glob:
             return [path]
         if path not in self._globs:
+            if unknown := self._project.unknown(path):
+                if not self._report.follows:
+                    message = f"{path} ranges over {unknown[0]}, which is not locked yet"
+                    self._report.once(draft.step, key, message, "run `repro lock`")
+                return None
             self._globs[path] = [file for file in self._project.glob(path) if not self._tree.makes(file)]
         for file in self._globs[path]:
             if wrong := mistake(file):

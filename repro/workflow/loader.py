@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from repro.errors import Location, WorkflowError
 from repro.workflow import fields
+from repro.workflow.data import read_data_inputs
 from repro.workflow.environments import read_environment
 from repro.workflow.fields import Problems
 from repro.workflow.model import Workflow
 from repro.workflow.parser import parse
 from repro.workflow.paths import read_path
 from repro.workflow.ports import Defaults
+from repro.workflow.publish import read_publish
 from repro.workflow.steps import check_value_templates, read_step
 
 if TYPE_CHECKING:
@@ -22,11 +24,7 @@ if TYPE_CHECKING:
     from repro.workflow.source import Node, Source
 
 FORMAT = 1
-_KEYS = ("repro", "name", "params", "defaults", "environments", "steps")
-_LATER = {
-    "inputs": "put the files into the project; steps name them under their own `inputs:`",
-    "publish": "remove it, and copy the results yourself",
-}
+_KEYS = ("repro", "name", "params", "defaults", "environments", "inputs", "steps", "publish")
 _DEFAULTS_LATER = {"resources": "say it in the steps", "env": "say it in the environment or in the steps"}
 _WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -55,23 +53,28 @@ def load_all(text: str, file: str) -> tuple[Workflow, tuple[Problem, ...]]:
     entries = fields.entries(document.root, "", problems, "a workflow as a mapping")
     if entries is None:
         return _empty(file, document.source), tuple(problems.found)
-    found = fields.keys(entries, "", problems, _KEYS, _LATER)
+    found = fields.keys(entries, "", problems, _KEYS)
     if not _check_format(found.get("repro"), document.root, problems):
         return _empty(file, document.source), tuple(problems.found[-1:])
     params = _params(found["params"], problems) if "params" in found else {}
     environments, names = _environments(found.get("environments"), problems)
     default, code = _defaults(found["defaults"], names, problems) if "defaults" in found else (None, ())
-    defaults = Defaults(os.path.basename(file), default, names, params)
+    name = _name(found["name"], problems) if "name" in found else "workflow"
+    own = os.path.basename(file)
+    inputs = read_data_inputs(found["inputs"], own, problems) if "inputs" in found else {}
+    defaults = Defaults(own, default, names, params)
     steps = _steps(found.get("steps"), document.root, defaults, problems)
     workflow = Workflow(
         file=file,
-        name=_name(found["name"], problems) if "name" in found else "workflow",
+        name=name,
         params=params,
         environments=environments,
         steps=steps,
         code=tuple(path for path, _ in code),
         source=document.source,
         code_where=tuple(where for _, where in code),
+        inputs=inputs,
+        publish=read_publish(found["publish"], name, own, params, problems) if "publish" in found else {},
     )
     # what only follows from a broken node (an alias of nothing, say) is not said a second time at its place
     structural = {problem.where for problem in document.problems}

@@ -74,9 +74,14 @@ def output_mistake(path: str, workflow_file: str) -> tuple[str, str] | None:
         return "the whole project cannot be an output", "name a file or folder in it"
     if bare == STATE or bare.startswith(f"{STATE}/"):
         return f"{STATE}/ belongs to repro", "choose another folder"
-    if bare in (workflow_file, LOCK, f"{posixpath.splitext(workflow_file)[0]}.lock"):
+    if bare in (workflow_file, LOCK, lock_name(workflow_file)):
         return f"this would overwrite {bare}", "choose another name"
     return None
+
+
+def lock_name(workflow_file: str) -> str:
+    """Return the name of the lock beside a workflow file."""
+    return f"{posixpath.splitext(workflow_file)[0]}.lock"
 
 
 def skeleton(template: Template) -> str:

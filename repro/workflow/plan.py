@@ -14,6 +14,8 @@ from repro.workflow.graph import cycles, depths
 from repro.workflow.inputs import InputResolver
 from repro.workflow.loader import load_all
 from repro.workflow.model import ForeachTable, FromInput, Job, JobOutput, Plan
+from repro.workflow.pinned import report_clashes, report_sent, report_unpublished, with_inputs
+from repro.workflow.project import PinnedProject
 from repro.workflow.report import Report
 from repro.workflow.template import TemplateError
 from repro.workflow.tree import OutputTree, Owner
@@ -34,6 +36,11 @@ def read(text: str, file: str, project: ProjectFiles) -> Plan:
         WorkflowError: with the mistakes of the text and those of the plan together.
     """
     workflow, found = load_all(text, file)
+    return checked(workflow, found, project)
+
+
+def checked(workflow: Workflow, found: Sequence[Problem], project: ProjectFiles) -> Plan:
+    """Return the plan of what `repro.workflow.loader.load_all` gave; WorkflowError as `read` raises it."""
     made, problems = _plan(workflow, project, found)
     if problems or found:
         raise WorkflowError([*found, *problems])
@@ -56,13 +63,18 @@ def plan(workflow: Workflow, project: ProjectFiles) -> Plan:
 
 def _plan(workflow: Workflow, project: ProjectFiles, known: Sequence[Problem]) -> tuple[Plan, Sequence[Problem]]:
     report = Report(workflow.source, workflow.steps, known)
-    for problem_path, where, message, hint in environment_problems(workflow, project):
+    project = with_inputs(project, workflow.inputs)
+    own = project.own if isinstance(project, PinnedProject) else project
+    for problem_path, where, message, hint in environment_problems(workflow, own):
         report.add(where, problem_path, message, hint)
     drafts = draft_jobs(workflow, project, report)
     tree = _tree(drafts, report)
     _refuse_made_tables(workflow, drafts, tree, report)
+    report_clashes(workflow.inputs, tree, lambda owner: _maker(drafts, owner), report)
+    report_unpublished(workflow, tree, report)
     bound = _bind(_Binder(workflow, project, drafts, tree, report))
     needs = [tuple(one.needs) for one in bound]
+    _report_sent(workflow, drafts, bound, report)
     depth = depths(needs)
     _report_cycles(drafts, bound, depth, report)
     _try_commands(drafts, bound, report)
@@ -177,7 +189,8 @@ class _Binder:
 
 def _bind(binder: _Binder) -> list[_Bound]:
     """Return every job's inputs; what is missing is reported once for each declared input."""
-    resolver = InputResolver(binder.project, binder.tree, binder.drafts, binder.report)
+    sources = binder.workflow.inputs
+    resolver = InputResolver(binder.project, binder.tree, binder.drafts, binder.report, sources)
     code = [(path, resolver.resolve(path)) for path in binder.workflow.code]
     for number, (path, found) in enumerate(code):
         if found is None and number < len(binder.workflow.code_where):
@@ -238,6 +251,16 @@ def _report_missing(binder: _Binder, missing: dict[tuple[str, str], list[str]]) 
         else:
             message, hint = missing_problem(binder.project, absent)
         binder.report.once(binder.workflow.steps[step], key, message, hint)
+
+
+def _report_sent(workflow: Workflow, drafts: Sequence[Draft], bound: Sequence[_Bound], report: Report) -> None:
+    private = {path for path, source in workflow.inputs.items() if source.private}
+    if not private:
+        return
+    for draft, one in zip(drafts, bound, strict=True):
+        if draft.step.network:
+            inputs = {f"inputs.{name}": taken.paths for name, taken in one.inputs.items()}
+            report_sent(draft.step, {**inputs, "script": one.code}, private, report)
 
 
 def _report_cycles(

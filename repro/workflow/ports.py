@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from repro.errors import Location
     from repro.workflow.fields import Problems
     from repro.workflow.model import Input, Value
+    from repro.workflow.source import Entry
 
-_INPUT_LATER = {
-    "with": "list the companion files as inputs of their own",
-    "mount": "list the files that are needed",
-    "private": "remove it",
-}
+_INPUT_LATER = {"with": "list the companion files as inputs of their own"}
+_OF_THE_DATA = ("mount", "private")  # said once of what comes from elsewhere, whoever reads it
 _OUTPUT_LATER = {"temporary": "remove it: outputs are kept", "compare": "remove it", "retain": "remove it"}
 
 
@@ -74,7 +72,8 @@ def _input(reader: StepReader, key: str, node: Node) -> Input | None:
     optional = False
     given = node
     if isinstance(node, MapNode):
-        found = fields.keys(node.entries, path, reader.problems, ("path", "from", "optional"), _INPUT_LATER)
+        entries = [entry for entry in node.entries if not _of_the_data(reader, path, entry)]
+        found = fields.keys(entries, path, reader.problems, ("path", "from", "optional"), _INPUT_LATER)
         if "from" in found:
             return _from(reader, key, found)
         if "path" not in found:
@@ -93,6 +92,17 @@ def _input(reader: StepReader, key: str, node: Node) -> Input | None:
     templates = [_path_template(reader, f"{key}.{number}", item) for number, item in enumerate(given.items)]
     paths = tuple(template.text for template in templates if template)
     return PathInput(paths, True, given.where, optional) if paths else None  # noqa: FBT003 - the field is named many
+
+
+def _of_the_data(reader: StepReader, path: str, entry: Entry) -> bool:
+    """Return whether a key is one of the workflow's own ``inputs:``, which is a mistake here."""
+    key = entry.key.text
+    if key in _OF_THE_DATA:
+        hint = f"write `PATH: {{uri: ..., {key}: true}}` under the `inputs:` at the top of the file"
+        reader.problems.add(
+            entry.key.where, f"{path}.{key}", f"{key!r} is said of the data, not of a step's input", hint
+        )
+    return key in _OF_THE_DATA
 
 
 def _from(reader: StepReader, key: str, found: Mapping[str, Node]) -> FromInput | None:

@@ -73,6 +73,16 @@ class Report:
         """Return whether a step whose outputs are not known could make ``path``."""
         return any(pattern.fullmatch(path) for pattern in self._possible)
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether there are steps whose outputs are not known."""
+        return bool(self._possible)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the text had mistakes of its own: what is not known for them is not to be reported."""
+        return bool(self._known)
+
     def broken(self, path: str) -> bool:
         """Return whether a mistake was known before in this field, above it or below it."""
         return any(

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 _BREAKS = re.compile("[\n\x85\u2028\u2029]")  # as libyaml counts lines
 _TAB = "\t"
+# keys of signed and token-bearing URLs of S3, Google, Azure and data repositories: who has one needs no other login
+SIGNED = r"(?:x-(?:amz|goog)-(?:signature|security-token)|signature|sig|(?:access_|auth_)?token|api_?key|password)="
+# what comes before an "@": a login, also one whose password has a slash in it; or the value of such a key
+_LOGIN = re.compile(
+    r"(?P<before>\w:/+)(?:[^/@\s]+|[^/@\s:]+:(?!\d+/)\S+)(?=@)"
+    rf"|(?P<key>[?&]{SIGNED})[^&\s\"']+",
+    re.IGNORECASE,
+)
 
 
 class Style(Enum):
@@ -115,12 +123,16 @@ class Source:
         return self.location(found) if found >= 0 else where
 
     def problem(self, where: Location, path: str, message: str, hint: str = "") -> Problem:
-        """Return a located mistake with the line it stands in (tabs as one blank, so that the caret points right)."""
+        """Return a located mistake with the line it stands in.
+
+        A tab is one blank, so that the caret points right; a login in an address is stars, for logs are read by many.
+        """
         line = self.line(where.line)
         if (written := self.written.get(where.line)) is not None:
             where = Location(where.file, where.line, _column(written, line, where.column))
             line = written
-        return Problem(where, path, message, line.replace(_TAB, " "), hint)
+        shown, message, hint = (_LOGIN.sub(_stars, said) for said in (line.replace(_TAB, " "), message, hint))
+        return Problem(where, path, message, shown, hint)
 
     def with_line(self, number: int, text: str) -> Source:
         """Return the source with line ``number`` replaced."""
@@ -128,6 +140,11 @@ class Source:
         line = self.line(number)
         changed = self.text[:start] + text + self.text[start + len(line) :]
         return Source(self.file, changed, {number: line, **self.written})
+
+
+def _stars(login: re.Match[str]) -> str:
+    kept = login["before"] or login["key"]
+    return kept + "*" * (len(login[0]) - len(kept))
 
 
 def _column(written: str, mended: str, column: int) -> int:

@@ -22,22 +22,35 @@ if TYPE_CHECKING:
     from repro.workflow.ports import Defaults
     from repro.workflow.source import Entry
 
-_KEYS = ("environment", "inputs", "outputs", "run", "script", "foreach", "params", "env", "resources", "network")
+_KEYS = (
+    "environment",
+    "inputs",
+    "outputs",
+    "run",
+    "script",
+    "foreach",
+    "params",
+    "env",
+    "resources",
+    "network",
+    "secrets",
+)
 _LATER = {
     "when": "remove the step, or foreach over the cases that apply",
     "retries": "remove it: run again, and only what failed is tried",
-    "fetch": "put the file into the project, and list it as an input",
+    "fetch": "say under the workflow's `inputs:` where the file is, and list it as an input",
     "with": "list the companion files as inputs",
     "checkpoint": "remove it",
     "logs": "remove it: what a job prints is kept, as is its log",
     "compare": "remove it",
     "user": "remove it: a step runs as root of its container, which is you",
     "entrypoint": "remove it, and write the whole command in `run`",
-    "publish": "remove it, and copy the results yourself",
+    "publish": "name the output under the workflow's `publish:`",
     "temporary": "remove it: outputs are kept",
 }
 _RESOURCES_LATER = dict.fromkeys(("time", "disk", "shm", "gpus"), "remove it: jobs are not limited in this")
 _SCRIPTS = (".py", ".R", ".sh")
+_SECRET = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]+")
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]i?B|B)")
 _UNITS = {
     "B": 1,
@@ -79,6 +92,7 @@ def read_step(name: str, node: Node, defaults: Defaults, problems: Problems) -> 
         env=fields.text_map(found["env"], reader.path("env"), problems, variable_mistake) if "env" in found else {},
         resources=_resources(reader, found["resources"]) if "resources" in found else Resources(),
         network=bool(fields.truth(found["network"], reader.path("network"), problems)) if "network" in found else False,
+        secrets=_secrets(reader, found["secrets"]) if "secrets" in found else (),
         marks=reader.marks,
     )
 
@@ -173,6 +187,24 @@ def check_value_templates(node: Node, path: str, problems: Problems, *, expanded
     else:
         for entry in node:
             check_value_templates(entry.value, f"{path}.{entry.key.text}", problems, expanded=expanded)
+
+
+def _secrets(reader: StepReader, node: Node) -> tuple[str, ...]:
+    """Return the names of the secrets that the step is given as files, in their order."""
+    path = reader.mark("secrets", node)
+    names: dict[str, None] = {}
+    for number, item in enumerate(fields.items(node, path, reader.problems, "names") or ()):
+        name = fields.text(item, f"{path}.{number}", reader.problems, "a secret's name")
+        if name is None:
+            continue
+        if _SECRET.fullmatch(name) is None:
+            hint = "use letters, digits, '_', '.' and '-'; its value is given with `repro run --secret`"
+            reader.problems.add(item.where, f"{path}.{number}", f"{name!r} cannot name a secret", hint)
+        elif name in names:
+            reader.problems.add(item.where, f"{path}.{number}", f"{name!r} is there twice", "remove one of the two")
+        else:
+            names[name] = None
+    return tuple(names)
 
 
 def _resources(reader: StepReader, node: Node) -> Resources:
