@@ -17,12 +17,17 @@ from repro.digest import Digest, Json
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A file or folder that a job read or wrote: project path, size in bytes (a folder's: of all files), digest."""
+    """A file or folder that a job read or wrote: project path, size in bytes (a folder's: of all files), digest.
+
+    ``asserted`` says what was declared to stand for the bytes of an input that was not read to be hashed (``stat``,
+    ``manifest``, ``label``: `repro.workflow.model.Fingerprint`); empty where the digest is that of the bytes.
+    """
 
     path: str
     digest: Digest
     size: int
     folder: bool = False
+    asserted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,24 @@ class ImageUsed:
     image: Digest
     recipe: Digest | None
     packages: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InputUsed:
+    """An entry of ``inputs:`` that jobs of this run may read, told once a run: where its bytes come from.
+
+    ``uri`` is as the lock has it, without any login; ``version`` is that of a single S3 object, ``files`` how many
+    there are, ``fingerprint`` what the digest stands on (``sha256``: the bytes).
+    """
+
+    kind: ClassVar[str] = "input-used"
+    path: str
+    uri: str
+    version: str
+    digest: Digest
+    size: int
+    files: int
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +226,7 @@ class Notice:
 Event: TypeAlias = (
     RunStarted
     | ImageUsed
+    | InputUsed
     | JobStarted
     | JobFinished
     | JobCached

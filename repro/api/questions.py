@@ -11,32 +11,38 @@ from typing import TYPE_CHECKING
 from repro.api.project import find_state
 from repro.data.checksum import StatCache
 from repro.errors import LockError, UsageError
+from repro.execution.key import asserted_text
 from repro.execution.state import State
 from repro.provenance import journal, lineage
 from repro.runtime.probe import Check, HostReport, probe
 from repro.workflow.model import ArchiveBase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from repro.api.host import Host
-    from repro.digest import Json
+    from repro.digest import Digest, Json
     from repro.events import FileRecord
-    from repro.provenance.lineage import ImageInfo, JobInfo, Lineage
+    from repro.provenance.lineage import Elsewhere, ImageInfo, JobInfo, Lineage, Origin
 
 
 def why(host: Host, path: str) -> Lineage:
     """Return how the file (or folder output) came to be, by its bytes as they are now; of a raw input, who read it.
 
+    An input from elsewhere than the project is told of as it was last read.
+
     UsageError when it is missing or in no project; DataError when no recorded job made or read these bytes.
     """
     root, relative = find_state(host, path)
     target = root / relative
-    if not target.exists():
-        raise UsageError(f"there is no file {path}", hint="name a result that is there, or make it with `repro run`")
-    cache = StatCache(State(root).stat_cache)
     folder = State(root).runs
     entries = [(summary.run, journal.read(folder / summary.run / journal.JOURNAL)) for summary in journal.runs(folder)]
+    if not target.exists():
+        found = lineage.last_read(entries, relative)
+        if found is not None and found.elsewhere:
+            return found
+        raise UsageError(f"there is no file {path}", hint="name a result that is there, or make it with `repro run`")
+    cache = StatCache(State(root).stat_cache)
     now = cache.record(root, f"{relative}/" if target.is_dir() else relative)
     found = lineage.why(entries, relative, now.digest)
     if found.file.folder and relative.startswith(found.file.path):  # its bytes are recorded with the folder's alone
@@ -49,6 +55,7 @@ def lineage_lines(found: Lineage, *, every_package: bool = False) -> Iterator[st
     yield _file_text(found.file)
     if found.readers:
         yield "  no job made it: it is a raw input"
+        yield from (f"  from     {_source_text(source)}" for source in found.sources(found.file))
         yield from (f"  read by  {job}" for job in found.readers)
         return
     makers = {job.key: job.job for job in found.jobs}
@@ -63,8 +70,7 @@ def lineage_lines(found: Lineage, *, every_package: bool = False) -> Iterator[st
             yield f"  params   {', '.join(f'{name}={_value_text(value)}' for name, value in job.params.items())}"
         for name, origins in job.inputs.items():
             for origin in origins:
-                made = f"from {makers[origin.made_by]}" if origin.made_by is not None else "raw input"
-                yield f"  input    {name}: {_file_text(origin.file)}  {made}"
+                yield f"  input    {name}: {_file_text(origin.file)}  {_origin_text(origin, makers)}"
         for origin in job.code:
             yield f"  code     {_file_text(origin.file)}"
         for name, file in job.outputs.items():
@@ -76,6 +82,7 @@ def lineage_lines(found: Lineage, *, every_package: bool = False) -> Iterator[st
     yield "raw inputs and code"
     for file in found.raw:
         yield f"  {_file_text(file)}"
+        yield from (f"    from {_source_text(source)}" for source in found.sources(file))
 
 
 def _image_lines(image: ImageInfo, jobs: list[JobInfo], *, every: bool) -> Iterator[str]:
@@ -96,7 +103,19 @@ def _value_text(value: Json) -> str:
 
 
 def _file_text(file: FileRecord) -> str:
-    return f"{file.path}  {file.digest}  {file.size} bytes"
+    asserted = f"  {asserted_text(file.asserted)}" if file.asserted else ""
+    return f"{file.path}  {file.digest}  {file.size} bytes{asserted}"
+
+
+def _origin_text(origin: Origin, makers: Mapping[Digest, str]) -> str:
+    if origin.made_by is not None:
+        return f"from {makers[origin.made_by]}"
+    return "raw input" if origin.elsewhere is None else f"from {origin.elsewhere.uri}"
+
+
+def _source_text(source: Elsewhere) -> str:
+    version = f"  version {source.version}" if source.version else ""
+    return f"{source.uri}{version}"
 
 
 def doctor(host: Host) -> HostReport:

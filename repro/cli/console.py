@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from repro.cli.build_text import amount, heading, size_text
+from repro.cli.flow import Flow
 from repro.cli.screen import Screen, fit
 from repro.events import (
     BuildOutput,
     BuildStep,
     ImageUsed,
+    InputUsed,
     JobCached,
     JobFailed,
     JobFinished,
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from repro.errors import ReproError
     from repro.events import Event
 
+_MOST_LINES: Final = 8  # drawn over at once
+_SECONDS_A_LINE: Final = 30.0  # between lines about one part, where nothing can be drawn over
+
 
 class Console:
     """A sink that draws events. Quiet drops all but warnings and failures; verbose adds what builds print.
@@ -43,6 +49,7 @@ class Console:
         self._jobs = 0
         self._done = 0
         self._progress_shown: dict[str, int] = {}
+        self._flows: dict[str, tuple[Flow, str]] = {}  # what is under way, and its line
 
     def paint(self, text: str, colour: str) -> str:
         """Return ``text`` in ``colour`` where colours are wanted."""
@@ -101,7 +108,7 @@ class Console:
                 self._draw_build(event)
             case Progress():
                 self._draw_progress(event)
-            case ImageUsed():
+            case ImageUsed() | InputUsed():
                 return
 
     def _count(self) -> str:
@@ -128,9 +135,20 @@ class Console:
             self._line(f"{head} {self.paint('CACHED', 'dim')}")
 
     def _draw_progress(self, event: Progress) -> None:
+        """Draw one line for each part that is under way; where nothing can be drawn over, a line now and then."""
+        flow = self._flows[event.what][0] if event.what in self._flows else Flow()
+        line = f"{event.what}: {flow.add(event)}"
+        self._flows[event.what] = flow, line
+        if event.done >= event.total:
+            del self._flows[event.what]
         if self._screen.terminal:
-            self._draw_transient(f"{event.what}: {amount(event)}")
-        elif event.done >= event.total and self._progress_shown.get(event.what) != event.total:
+            columns = self._screen.size()[0]
+            self._screen.draw((), [fit(text, columns) for _, text in list(self._flows.values())[:_MOST_LINES]])
+        elif event.done < event.total:
+            if time.monotonic() - flow.told >= _SECONDS_A_LINE:
+                flow.told = time.monotonic()
+                self._line(line)
+        elif self._progress_shown.get(event.what) != event.total:
             self._progress_shown[event.what] = event.total
             self._line(f"{event.what}: {amount(event)}")
 

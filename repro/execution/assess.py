@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypeAlias
 
-from repro.data.checksum import Signature, StatCache, signature
+from repro.data.checksum import Signature, StatCache, signature, walk
 from repro.dataclass import dataclass
 from repro.errors import DataError
 from repro.events import FileRecord
 from repro.execution.commands import key_command
-from repro.execution.key import Change, changes, job_key, summary
+from repro.execution.key import Change, asserted_text, changes, job_key, summary
+from repro.execution.pinned import Nothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from repro.digest import Digest, Json
     from repro.events import JobRecord
+    from repro.execution.pinned import Pinned
     from repro.execution.records import Records
     from repro.workflow.model import Job
 
@@ -61,21 +63,26 @@ def wanted_paths(job: Job) -> tuple[str, ...]:
 
 
 class Files:
-    """The project's files as seen now; what this process made is known without reading it again."""
+    """The project's files and the pinned inputs as seen now; what this process made is known without reading it."""
 
-    def __init__(self, project: Path, cache: StatCache) -> None:
+    def __init__(self, project: Path, cache: StatCache, pinned: Pinned | None = None) -> None:
         self.project = project
         self.cache = cache
+        self.pinned = pinned or Nothing()
         self._made: dict[str, Checked] = {}
 
     def check(self, path: str) -> Checked:
-        """Return record and stamps of the project path; DataError where it is missing or unreadable."""
+        """Return record and stamps of the project path; DataError where it is missing, unreadable, or not as pinned."""
+        if self.pinned.has(path):
+            return self.pinned.check(path)
         try:
-            stamps = signature(os.path.join(self.project, path), folder=path.endswith("/"))
+            place, folder = os.path.join(self.project, path), path.endswith("/")
+            entries = walk(place) if folder else None  # once, for both
+            stamps = signature(place, folder=folder, entries=entries)
             made = self._made.get(path)
             if made is not None and made[1] == stamps:
                 return made
-            return self.cache.record(self.project, path), stamps
+            return self.cache.record(self.project, path, entries), stamps
         except DataError as error:  # in the user's terms: paths are the project's
             message = error.message.removeprefix(f"{self.project}/")
             raise DataError(message, why=error.why, hint=error.hint) from error
@@ -87,16 +94,20 @@ class Files:
     def check_all(self, paths: Iterable[str]) -> dict[str, Checked]:
         """Return `check` of those paths that can be read, hashing files several at a time."""
         stamps: dict[str, Signature] = {}
+        checked: dict[str, Checked] = {}
         for path in dict.fromkeys(paths):
             try:
-                stamps[path] = signature(os.path.join(self.project, path), folder=path.endswith("/"))
+                if path.endswith("/") or self.pinned.has(path):
+                    checked[path] = self.check(path)
+                else:
+                    stamps[path] = signature(os.path.join(self.project, path), folder=False)
             except DataError:
                 continue  # told where it is needed
         try:
             records = self.cache.records(self.project, list(stamps))
         except DataError:
-            return {}  # one by one, so that the error falls on the job that it concerns
-        return {record.path: (record, stamps[record.path]) for record in records}
+            return checked  # the rest one by one, so that the error falls on the job that it concerns
+        return checked | {record.path: (record, stamps[record.path]) for record in records}
 
 
 class Assessor:
@@ -122,7 +133,7 @@ class Assessor:
         record = self._records.find(job.step.name, job.id, key)
         if record is not None:
             wrong = self._wrong_output(job, record, seen)
-            return JobState(job, "run", wrong) if wrong else JobState(job, "cached", "unchanged")
+            return JobState(job, "run", wrong) if wrong else JobState(job, "cached", _unchanged(job, seen))
         latest = self._records.latest(job.step.name, job.id)
         if latest is None:
             return JobState(job, "run", "it has no record yet")
@@ -146,3 +157,10 @@ class Assessor:
         if found is None:
             found = seen[path] = self._files.check(path)
         return found[0]
+
+
+def _unchanged(job: Job, seen: Mapping[str, Checked]) -> str:
+    """Return why a job is cached: its inputs are what they were, or are said to be."""
+    records = (seen[path][0] for path in wanted_paths(job))
+    asserted = [f"{record.path} {asserted_text(record.asserted)}" for record in records if record.asserted]
+    return f"unchanged; {', '.join(asserted)}" if asserted else "unchanged"

@@ -14,6 +14,7 @@ from repro.events import JobCached, JobFailed, JobFinished, JobRecord, JobStarte
 from repro.execution.commands import control_files, job_command, job_resources
 from repro.execution.failure import os_hint, os_text
 from repro.execution.runner import Assignment, Failure, Success, run_job
+from repro.execution.secrets import chosen
 from repro.workflow.expand import render_command
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from repro.execution.image import Image
     from repro.execution.images import Containers, Images
     from repro.execution.records import Records
+    from repro.execution.secrets import Vault
     from repro.execution.state import State
     from repro.workflow.model import Job
 
@@ -44,6 +46,8 @@ class Attempts:
     image_ids: Mapping[str, Digest]
     containers: Containers
     makers: Mapping[str, str]
+    secrets: Mapping[str, bytes] = field(repr=False)
+    vault: Vault
     sink: Sink
     now: Callable[[], datetime]
     host: str
@@ -85,12 +89,16 @@ class Attempts:
         if assessment.cached:
             self.sink(JobCached(job.id, assessment.key))
             return "cached"
-        # 2. The image, now that it is needed.
+        # 2. The secrets and the image, now that they are needed.
+        secrets = chosen(job.step, self.secrets)
         image = image or self.images.get(job.step.environment)
-        # 3. The job.
+        # 3. The job, and what it reads from elsewhere.
         self.sink(JobStarted(job.id, assessment.key, assessment.state.why))
+        places = self._fetch(assessment)
+        if places is None:
+            return "interrupted"
         started = self._time()
-        outcome = self._contain(run_id, job, image, assessment, log)
+        outcome = self._contain(run_id, job, image, assessment, places, secrets, log)
         if isinstance(outcome, Failure):
             return outcome
         # 4. The record, last: what has none did not happen.
@@ -110,7 +118,27 @@ class Attempts:
         image = self.images.get(environment)
         return image, self.assessor.assess(job, image.image_id)
 
-    def _contain(self, run_id: str, job: Job, image: Image, assessment: Assessment, log: Path) -> Success | Failure:
+    def _fetch(self, assessment: Assessment) -> dict[str, Path] | None:
+        """Return where on this host the pinned inputs of a job lie, fetched where they do not; None once stopped."""
+        pinned = self.files.pinned
+        places: dict[str, Path] = {}
+        for path in assessment.read:
+            if self.stopping.is_set():
+                return None
+            if pinned.has(path):
+                places[path] = pinned.place(path)
+        return places
+
+    def _contain(
+        self,
+        run_id: str,
+        job: Job,
+        image: Image,
+        assessment: Assessment,
+        places: Mapping[str, Path],
+        secrets: Mapping[str, bytes],
+        log: Path,
+    ) -> Success | Failure:
         foreign, shelf = self._foreign(job), self.state.runs / run_id / "replaced"
         for name in sorted(foreign):
             path = job.outputs[name].path
@@ -125,6 +153,10 @@ class Attempts:
             command=command,
             control=control_files(job, command, resources),
             read=assessment.read,
+            pinned=self.files.pinned,
+            places=places,
+            secrets=secrets,
+            vault=self.vault,
             scratch=self.state.scratch / run_id / str(next(self.numbers)),
             log=log,
             foreign=foreign,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from repro.execution.secrets import secret_path
 from repro.execution.world import CONTROL
 from repro.workflow.expand import input_lists, job_document, render_argv, render_command
 
@@ -38,7 +39,8 @@ def job_command(job: Job, resources: Mapping[str, str]) -> str | tuple[str, ...]
 
 def control_files(job: Job, command: str | tuple[str, ...], resources: Mapping[str, str]) -> dict[str, bytes]:
     """Return the files that the job sees below /run/repro, by their names there."""
-    document = json.dumps(job_document(job, resources), indent=2, ensure_ascii=False)
+    secrets = {name: secret_path(name) for name in job.step.secrets}
+    document = json.dumps({**job_document(job, resources), "secrets": secrets}, indent=2, ensure_ascii=False)
     files = {"job.json": document.encode() + b"\n"}
     files |= {path.removeprefix(f"{CONTROL}/"): data for path, data in input_lists(job).items()}
     if isinstance(command, str) and job.step.script is None:

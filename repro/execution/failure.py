@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
+from repro.execution.pinned import Nothing
 from repro.execution.undeclared import Undeclared, find_undeclared
 from repro.execution.world import WORK
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from repro.execution.pinned import Pinned
     from repro.workflow.model import Job
 
 _LAST_LINES = 8  # of the log, shown in the message
@@ -50,7 +52,14 @@ class Explanation:
 
 
 def explain(
-    job: Job, *, exit_status: int, log: Path, command: str, project: Path, makers: Mapping[str, str]
+    job: Job,
+    *,
+    exit_status: int,
+    log: Path,
+    command: str,
+    project: Path,
+    makers: Mapping[str, str],
+    pinned: Pinned | None = None,
 ) -> Explanation:
     """Return why ``job`` ended with ``exit_status``.
 
@@ -61,6 +70,7 @@ def explain(
         command: the rendered command; for a script, its path.
         project: the project's folder, searched for files that the job may have wanted.
         makers: every output path of the plan, with ``step.output`` that makes it.
+        pinned: the inputs from elsewhere, which it may have wanted as well; None: there are none.
     """
     tail = read_tail(log)
     lines = [line for line in tail.splitlines() if line.strip()][-_LAST_LINES:]
@@ -69,7 +79,9 @@ def explain(
         message += "; its last lines:\n" + "\n".join(f"    {line[:300]}" for line in lines)
     else:
         message += "; it printed nothing"
-    wanted = find_undeclared(job, tail=tail, command=command, project=project, makers=makers)
+    wanted = find_undeclared(
+        job, tail=tail, command=command, project=project, makers=makers, pinned=pinned or Nothing()
+    )
     if wanted is not None:
         return Explanation(f"{wanted.statement}\n  {message}", _declare(job, wanted))
     return Explanation(message, _hint(job, exit_status, tail))

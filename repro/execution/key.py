@@ -33,6 +33,7 @@ _ORDER = (
     "image",
     "outputs",
     "network",
+    "secrets",
 )
 
 
@@ -89,6 +90,8 @@ def job_key(
         "network": step.network,
         "platform": platform,
     }
+    if step.secrets:
+        parts["secrets"] = sorted(step.secrets)  # names alone: a new password is no new result, and none must be kept
     return record_digest(KIND, parts), parts
 
 
@@ -107,8 +110,13 @@ def summary(found: Sequence[Change]) -> str:
     return shown if len(found) <= 3 else f"{shown} and {len(found) - 3} more"
 
 
+def asserted_text(kind: str) -> str:
+    """Return how it is said that a digest stands on what was declared (``kind`` of fingerprint), not on the bytes."""
+    return f"asserted ({kind})"
+
+
 def _files(files: Sequence[FileRecord]) -> list[Json]:
-    return [[file.path, str(file.digest)] for file in files]
+    return [[file.path, str(file.digest), *([file.asserted] if file.asserted else [])] for file in files]
 
 
 def _flat(parts: Mapping[str, Json]) -> dict[str, str]:
@@ -133,9 +141,10 @@ def _flat(parts: Mapping[str, Json]) -> dict[str, str]:
 def _flat_files(part: str, files: Json) -> dict[str, str]:
     flat: dict[str, str] = {}
     if isinstance(files, Sequence) and not isinstance(files, str):
-        for pair in files:
-            if isinstance(pair, Sequence) and len(pair) == 2:
-                flat[f"{part} {pair[0]}"] = str(pair[1]).removeprefix("sha256:")[:12]
+        for item in files:
+            if isinstance(item, Sequence) and len(item) in (2, 3):  # path, digest, and how it is asserted
+                digest = str(item[1]).removeprefix("sha256:")[:12]
+                flat[f"{part} {item[0]}"] = digest if len(item) == 2 else f"{digest} {asserted_text(str(item[2]))}"
     return flat
 
 

@@ -105,7 +105,13 @@ def _record(value: dict[str, Any]) -> JobRecord:  # Any: JSON, checked field by 
 
 def _file(value: object) -> FileRecord:
     item = _mapping(value)
-    return FileRecord(str(item["path"]), Digest.parse(item["digest"]), int(item["size"]), folder=bool(item["folder"]))
+    return FileRecord(
+        str(item["path"]),
+        Digest.parse(item["digest"]),
+        int(item["size"]),
+        folder=bool(item["folder"]),
+        asserted=str(item.get("asserted", "")),  # older records have none
+    )
 
 
 def _mapping(value: object) -> dict[str, Any]:

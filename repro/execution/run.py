@@ -17,6 +17,7 @@ from repro.execution.image import Image
 from repro.execution.images import Containers, Images
 from repro.execution.records import Records
 from repro.execution.scheduler import Schedule, Task
+from repro.execution.secrets import Vault
 from repro.execution.state import State
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from repro.digest import Digest
     from repro.events import Sink
     from repro.execution.assess import Checked
+    from repro.execution.pinned import Pinned
     from repro.runtime.container import Launcher
     from repro.workflow.model import Job, Plan
 
@@ -56,6 +58,9 @@ class Executor:
         cpus, memory: what all running jobs may use together; bytes.
         scratch: folder for the jobs' worlds instead of ``.repro/scratch``.
         platform: ``linux/amd64``; None: this host's.
+        pinned: the workflow's inputs from elsewhere than the project; None: it has none.
+        secrets: bytes by name, shown to the jobs of the steps that name them.
+        cache: digests known of the project's files; None: what ``.repro`` has of them.
     """
 
     def __init__(
@@ -73,6 +78,9 @@ class Executor:
         memory: int,
         scratch: Path | None = None,
         platform: str | None = None,
+        pinned: Pinned | None = None,
+        secrets: Mapping[str, bytes] | None = None,
+        cache: StatCache | None = None,
     ) -> None:
         self.project = project
         self.plan = plan
@@ -82,9 +90,13 @@ class Executor:
         self._host = host
         self._cpus = cpus
         self._memory = memory
-        self._cache = StatCache(self.state.stat_cache)
-        self._cache.load()
-        self._files = Files(project, self._cache)
+        if cache is None:
+            cache = StatCache(self.state.stat_cache)
+            cache.load()
+        self._cache = cache
+        self._files = Files(project, self._cache, pinned)
+        self._vault = Vault(project)
+        self._settled: list[tuple[JobState, Assessment | None]] = []
         machine = _MACHINES.get(os.uname().machine, os.uname().machine)
         self._assessor = Assessor(self._files, Records(self.state.records), platform or f"linux/{machine}")
         self._containers = Containers(launcher)
@@ -102,6 +114,8 @@ class Executor:
             image_ids=image_ids,
             containers=self._containers,
             makers=self._makers,
+            secrets=secrets or {},
+            vault=self._vault,
             sink=sink,
             now=now,
             host=host,
@@ -115,7 +129,10 @@ class Executor:
         Raises:
             DataError: an input that no job makes is missing or cannot be read.
         """
-        states = tuple(state for state, _ in self._assess_all())
+        assessed = list(self._assess_all())
+        states = tuple(state for state, _ in assessed)
+        if all(state.status == "cached" for state in states):
+            self._settled = assessed
         if self.state.root.is_dir():
             self._cache.save()
         return states
@@ -142,9 +159,11 @@ class Executor:
             HostError: containers cannot be had on this host at all.
         """
         with self.state.exclusive(f"run {run_id} on {self._host}, process {os.getpid()}"):
+            self._vault.sweep()
             try:
                 finished = self._run(run_id)
             finally:
+                self._vault.sweep()
                 self._cache.save()
         self._emit(finished)
         return finished
@@ -152,6 +171,7 @@ class Executor:
     def stop(self) -> None:
         """End the run soon: no job starts, running ones are killed. For signal handlers and other threads."""
         self._stopping.set()
+        self._files.pinned.stop()
         self._inbox.put(None)  # SimpleQueue.put is safe in a handler, whatever it interrupted
 
     # Assessing
@@ -188,7 +208,8 @@ class Executor:
     def _run(self, run_id: str) -> RunFinished:
         counts = dict.fromkeys(("ran", "cached", "failed", "skipped"), 0)
         todo: dict[str, Job] = {}
-        for state, assessment in self._assess_all(lenient=True):
+        # Where `assess` found nothing to do, nothing was built or run since: its word stands.
+        for state, assessment in self._settled or self._assess_all(lenient=True):
             if state.status == "cached" and assessment is not None:
                 counts["cached"] += 1
                 self._emit(JobCached(state.job.id, assessment.key))
@@ -203,6 +224,9 @@ class Executor:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - a no-op run starts no thread
 
         self.require_memory(todo.values())
+        read = dict.fromkeys(path for job in todo.values() for path in wanted_paths(job) if path not in self._makers)
+        for used in self._files.pinned.used(read):
+            self._emit(used)
         schedule = Schedule(self._tasks(todo.values()), cpus=self._cpus, memory=self._memory)
         with ThreadPoolExecutor(min(self._cpus, len(todo))) as pool:
             try:

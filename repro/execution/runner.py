@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from repro.data.checksum import StatCache, signature
@@ -10,6 +13,7 @@ from repro.dataclass import dataclass
 from repro.errors import ContainerError, DataError
 from repro.events import FileRecord, Usage
 from repro.execution.failure import explain, os_hint, os_text
+from repro.execution.masking import Mask
 from repro.execution.outputs import collect, publish
 from repro.execution.programs import DEFAULT_PATH, NoProgram, Programs
 from repro.execution.world import CONTROL, HOME, TMP, WORK, lay_out
@@ -17,12 +21,15 @@ from repro.files import remove_tree
 from repro.runtime.spec import ContainerSpec, Network, Privileges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import IO
 
     from repro.data.checksum import Signature
     from repro.execution.assess import Checked
     from repro.execution.image import Image
+    from repro.execution.pinned import Pinned
+    from repro.execution.secrets import Vault
     from repro.execution.world import World
     from repro.runtime.container import Launcher, Running
     from repro.runtime.spec import ContainerResult
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 
 _MOST_LISTED = 100  # undeclared files named at the end of a log
 _MOST_DROPPED = 1000  # of them in a record: a tool may leave a million
+_PIECE = 64 << 10  # bytes read at once of what a job with secrets prints
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,10 @@ class Assignment:
         command: the rendered text of ``run``, or its words where it is a list; for a script, its path.
         control: files seen below /run/repro.
         read: all inputs and code by project path: digests, and the stamps taken before they were hashed.
+        pinned: the inputs from elsewhere.
+        places: where on the host those lie that the job reads, by project path.
+        secrets: what the step names, by name.
+        vault: keeps them while the job runs.
         scratch: folder of this attempt, which does not exist yet.
         log: file that takes what the job prints.
         foreign: names of outputs at whose paths something lies that no record of the job vouches for.
@@ -51,6 +63,10 @@ class Assignment:
     command: str | tuple[str, ...]
     control: Mapping[str, bytes]
     read: Mapping[str, Checked]
+    pinned: Pinned
+    places: Mapping[str, Path]
+    secrets: Mapping[str, bytes] = field(repr=False)
+    vault: Vault
     scratch: Path
     log: Path
     foreign: frozenset[str]
@@ -93,9 +109,10 @@ def run_job(
         watch: told of the container once it runs, so that it can be killed.
     """
     work.log.parent.mkdir(parents=True, exist_ok=True)
+    mask = Mask(work.secrets.values())
     try:
-        world = lay_out(work.scratch, project=project, job=work.job, control=work.control)
-        return _run(work, world, project=project, launcher=launcher, makers=makers, watch=watch)
+        world = lay_out(work.scratch, project=project, job=work.job, control=work.control, places=work.places)
+        return _masked(_run(work, world, mask, project=project, launcher=launcher, makers=makers, watch=watch), mask)
     except NoProgram as error:
         work.log.write_text(f"repro: {error}\n")
         return Failure(127, error.message, error.hint or "")
@@ -111,6 +128,7 @@ def run_job(
 def _run(
     work: Assignment,
     world: World,
+    mask: Mask,
     *,
     project: Path,
     launcher: Launcher,
@@ -119,16 +137,27 @@ def _run(
 ) -> Success | Failure:
     job = work.job
     # 1. The command, in the container.
-    result = _contain(_spec(work, world, launcher), work.log, launcher, watch)
+    with _secrets(work, world) as shown:
+        result = _contain(_spec(work, shown, launcher), work.log, launcher, watch, mask)
     if result.exit_status != 0:
         command = work.command if isinstance(work.command, str) else " ".join(work.command)
         told = explain(
-            job, exit_status=result.exit_status, log=work.log, command=command, project=project, makers=makers
+            job,
+            exit_status=result.exit_status,
+            log=work.log,
+            command=command,
+            project=project,
+            makers=makers,
+            pinned=work.pinned,
         )
         return Failure(result.exit_status, told.message, told.hint)
     # 2. What it read is still what its key says.
     for path, before in work.read.items():
-        if _changed(project, path, before):
+        if path in work.places:
+            changed = _changed_elsewhere(work.pinned, path, before)
+        else:
+            changed = _changed(project, path, before)
+        if changed:
             return Failure(0, f"input {path} changed while the job ran", "run again once nothing writes to it")
     # 3. What it wrote: everything declared, or nothing gets out.
     world.remove_stubs()
@@ -145,10 +174,26 @@ def _run(
         foreign=work.foreign,
         shelf=work.shelf,
     )
-    _note_dropped(work.log, collected.undeclared)
-    return Success(
-        outputs, collected.undeclared[:_MOST_DROPPED], Usage(result.wall, result.user, result.system, result.max_rss)
-    )
+    dropped = tuple(map(mask.text, collected.undeclared)) if mask else collected.undeclared
+    _note_dropped(work.log, dropped)
+    return Success(outputs, dropped[:_MOST_DROPPED], Usage(result.wall, result.user, result.system, result.max_rss))
+
+
+@contextlib.contextmanager
+def _secrets(work: Assignment, world: World) -> Iterator[World]:
+    """Give the world with the job's secrets in it, which are gone when the block ends."""
+    if not work.secrets:
+        yield world
+        return
+    with work.vault.hold(work.scratch, work.secrets) as folder:
+        yield replace(world, secrets=folder)
+
+
+def _masked(outcome: Success | Failure, mask: Mask) -> Success | Failure:
+    """Return the outcome without secrets in what it says; of a success, `_run` saw to that."""
+    if isinstance(outcome, Success):
+        return outcome
+    return replace(outcome, message=mask.text(outcome.message), hint=mask.text(outcome.hint))
 
 
 def _spec(work: Assignment, world: World, launcher: Launcher) -> ContainerSpec:
@@ -183,18 +228,50 @@ def environment(image: Image, job: Job) -> dict[str, str]:
     return env
 
 
-def _contain(spec: ContainerSpec, log: Path, launcher: Launcher, watch: Callable[[Running], None]) -> ContainerResult:
-    stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        try:
-            running = launcher.start(spec, stdin=stdin, stdout=output, stderr=output)
-        finally:
-            os.close(output)
-    finally:
-        os.close(stdin)
+def _contain(
+    spec: ContainerSpec, log: Path, launcher: Launcher, watch: Callable[[Running], None], mask: Mask
+) -> ContainerResult:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    with open(os.devnull, "rb") as nothing, open(os.open(log, flags, 0o666), "wb", buffering=0) as output:
+        if mask:
+            return _contain_masked(spec, nothing, output, launcher, watch, mask)
+        running = launcher.start(spec, stdin=nothing.fileno(), stdout=output.fileno(), stderr=output.fileno())
     watch(running)
     return running.wait()
+
+
+def _contain_masked(
+    spec: ContainerSpec,
+    nothing: IO[bytes],
+    output: IO[bytes],
+    launcher: Launcher,
+    watch: Callable[[Running], None],
+    mask: Mask,
+) -> ContainerResult:
+    """Run the container with its output coming through here, to be masked."""
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as pipe:
+        try:
+            running = launcher.start(spec, stdin=nothing.fileno(), stdout=writing, stderr=writing)
+        finally:
+            os.close(writing)
+        watch(running)
+        stream = mask.stream()
+        try:
+            while piece := pipe.read(_PIECE):
+                _write(output, stream.feed(piece))
+            _write(output, stream.finish())
+        except BaseException:  # the log takes no more: the job must not wait for a reader, nor go on without a log
+            running.kill(signal.SIGKILL)
+            running.wait()
+            raise
+    return running.wait()
+
+
+def _write(output: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[output.write(view) :]
 
 
 def _changed(project: Path, path: str, before: Checked) -> bool:
@@ -212,6 +289,18 @@ def _changed(project: Path, path: str, before: Checked) -> bool:
         return StatCache(project / "unused").record(project, path).digest != record.digest
     except DataError:
         return True
+
+
+def _changed_elsewhere(pinned: Pinned, path: str, before: Checked) -> bool:
+    """Return whether what is bound in place is no longer as it was ``before``; our own cache is not looked at again."""
+    record, stamps = before
+    if not stamps:
+        return False
+    try:
+        now, then = pinned.check(path)
+    except DataError:
+        return True
+    return now.digest != record.digest or _without_ctime(then) != _without_ctime(stamps)
 
 
 def _without_ctime(stamps: Signature) -> list[tuple[str, tuple[int, ...]]]:

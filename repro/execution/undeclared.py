@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from repro.execution.pinned import Pinned
     from repro.workflow.model import Job
 
 # What programs say when a file is not there.
@@ -49,10 +50,10 @@ class Undeclared:
 
 
 def find_undeclared(
-    job: Job, *, tail: str, command: str, project: Path, makers: Mapping[str, str]
+    job: Job, *, tail: str, command: str, project: Path, makers: Mapping[str, str], pinned: Pinned
 ) -> Undeclared | None:
     """Return the likeliest undeclared project path that the job wanted; None where nothing points to one."""
-    search = _Search(job, project, makers)
+    search = _Search(job, project, makers, pinned)
     lines = [line for line in tail.splitlines() if _SIGN.search(line)]
     if found := search.module(lines):
         return _told(found, makers, code=True)
@@ -91,10 +92,11 @@ def _set_apart(word: re.Match[str]) -> bool:
 
 
 class _Search:
-    def __init__(self, job: Job, project: Path, makers: Mapping[str, str]) -> None:
+    def __init__(self, job: Job, project: Path, makers: Mapping[str, str], pinned: Pinned) -> None:
         self.job = job
         self.project = project
         self.makers = makers
+        self.pinned = pinned
         paths = [*(path for bound in job.inputs.values() for path in bound.paths), *job.code]
         paths += [output.path for output in job.outputs.values()]
         self.files = {path for path in paths if not path.endswith("/")}
@@ -171,6 +173,8 @@ class _Search:
             return None
         if path in self.makers or f"{path}/" in self.makers:  # another step's, there or not yet
             return path if path in self.makers else f"{path}/"
+        if self.pinned.has(path):
+            return path
         host = self.project / path
         try:
             if host.is_file():

@@ -1,5 +1,7 @@
 """The world that a job sees, laid out on the host: declared inputs at their own paths, and nothing else.
 
+Pinned inputs lie in a cache, or in place elsewhere on this machine, and are seen at their project paths all the same.
+
 One scratch folder holds ``world`` (seen as /work), ``tmp`` (/tmp), ``upper`` and ``ovl`` (the throw-away
 changes to the image) and ``control`` (/run/repro, read-only). Inputs are bound read-only, so that staging
 never touches a source's inode; their mount points are stubs in ``world`` that are taken away afterwards.
@@ -8,14 +10,16 @@ never touches a source's inode; their mount points are stubs in ``world`` that a
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
 from repro.errors import DataError
+from repro.execution.secrets import SECRETS
 from repro.runtime.spec import Bind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from repro.workflow.model import Job
@@ -24,15 +28,21 @@ WORK = "/work"
 CONTROL = "/run/repro"
 TMP = "/tmp"  # noqa: S108 - the container's own
 HOME = f"{TMP}/home"
+_MANY = 32  # files of a folder that are worth a look at whether they are all that it holds
+_MOST_BINDS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A world below ``root``; ``sources`` maps each bound project path (no slash at its end) to the host's."""
+    """A world below ``root``; ``sources`` maps each bound project path (no slash at its end) to the host's.
+
+    ``secrets`` is the host's folder of the job's secrets, where it has any.
+    """
 
     root: Path
     sources: Mapping[str, Path]
     stubs: tuple[str, ...]
+    secrets: Path | None = None
 
     @property
     def work(self) -> Path:
@@ -67,6 +77,7 @@ class World:
             *inputs,
             Bind(self.tmp, TMP, read_only=False),
             Bind(self.control, CONTROL),
+            *(() if self.secrets is None else (Bind(self.secrets, SECRETS),)),
         )
 
     def remove_stubs(self) -> None:
@@ -80,15 +91,24 @@ class World:
                     target.unlink()
 
 
-def lay_out(root: Path, *, project: Path, job: Job, control: Mapping[str, bytes]) -> World:
+def lay_out(root: Path, *, project: Path, job: Job, control: Mapping[str, bytes], places: Mapping[str, Path]) -> World:
     """Make the world of ``job`` below ``root``, which must not exist yet.
 
-    ``control`` maps names below /run/repro to contents.
+    Args:
+        root: the scratch folder.
+        project: the project's folder.
+        job: whose inputs are laid out.
+        control: names below /run/repro to contents.
+        places: project paths of what lies elsewhere than in the project, to the host's.
 
     Raises:
         DataError: an input is missing, or is a folder where a file is declared, or the other way round.
     """
-    sources = _sources(project, [*(path for bound in job.inputs.values() for path in bound.paths), *job.code])
+    wanted = [*(path for bound in job.inputs.values() for path in bound.paths), *job.code]
+    sources = _folded(_sources(project, wanted, places), [output.path for output in job.outputs.values()])
+    if len(sources) > _MOST_BINDS:
+        hint = "declare the folder that they lie in as the input, with '/' at its end"
+        raise DataError(f"{len(sources)} inputs are more than can be bound one by one", hint=hint)
     stubs = tuple(sources)
     made = World(root, sources, stubs)
     for folder in (made.work, made.tmp, made.upper, made.overlay, made.control):
@@ -111,15 +131,43 @@ def lay_out(root: Path, *, project: Path, job: Job, control: Mapping[str, bytes]
     return made
 
 
-def _sources(project: Path, paths: Iterable[str]) -> dict[str, Path]:
-    """Return project path to host path of what is bound: nothing that a bound folder shows already."""
-    wanted = sorted({path.rstrip("/"): path.endswith("/") for path in paths}.items())
-    sources: dict[str, Path] = {}
-    folders: list[str] = []
-    for path, is_folder in wanted:  # sorted: a folder comes before what is in it
-        if any(path.startswith(f"{folder}/") for folder in folders):
+def _folded(sources: Mapping[str, Path], outputs: Sequence[str]) -> dict[str, Path]:
+    """Return the same binds, fewer: many files that are all that a folder holds are bound as that folder.
+
+    A bind costs a tenth of a millisecond, and the kernel has at most 100,000 (proc_sys_fs(5), mount-max). A folder
+    into which the job writes an output stays open for that.
+    """
+    together: dict[str, list[str]] = {}
+    for path in sources:
+        together.setdefault(path.rpartition("/")[0], []).append(path)
+    folded = dict(sources)
+    for folder, paths in together.items():
+        if len(paths) < _MANY or not folder or any(output.startswith(f"{folder}/") for output in outputs):
             continue
-        source = (project / path).resolve()  # a symlinked input stands for its target's bytes
+        host = sources[paths[0]].parent
+        if all(sources[path] == host / path.rpartition("/")[2] for path in paths) and len(os.listdir(host)) == len(
+            paths
+        ):
+            for path in paths:
+                del folded[path]
+            folded[folder] = host
+    return folded
+
+
+def _sources(project: Path, paths: Iterable[str], places: Mapping[str, Path]) -> dict[str, Path]:
+    """Return project path to host path of what is bound: nothing that a bound folder shows already."""
+    wanted = sorted({path.rstrip("/"): path for path in paths}.items())
+    sources: dict[str, Path] = {}
+    folders: dict[str, bool] = {}  # and whether each lies elsewhere
+    for path, declared in wanted:  # sorted: a folder comes before what is in it
+        is_folder, elsewhere = declared.endswith("/"), declared in places
+        around = next((folder for folder in folders if path.startswith(f"{folder}/")), None)
+        if around is not None:
+            if elsewhere != folders[around]:
+                hint = "name the files of the folder that the step reads, or give the input a place of its own"
+                raise DataError(f"input {path} comes from elsewhere than {around}/, which it lies in", hint=hint)
+            continue
+        source = places.get(declared, project / path).resolve()  # a symlinked input stands for its target's bytes
         if not source.exists():
             raise DataError(f"input {path} is missing")
         if source.is_dir() != is_folder:
@@ -127,5 +175,5 @@ def _sources(project: Path, paths: Iterable[str]) -> dict[str, Path]:
             raise DataError(f"input {path} is {'a folder' if source.is_dir() else 'no folder'}", hint=fix)
         sources[path] = source
         if is_folder:
-            folders.append(path)
+            folders[path] = elsewhere
     return sources

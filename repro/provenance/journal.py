@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from repro.dataclass import dataclass
 from repro.errors import DataError
-from repro.events import BuildOutput, Event, JobCached, JobSkipped, Notice, Progress, event_json
+from repro.events import BuildOutput, Event, InputUsed, JobCached, JobSkipped, Notice, Progress, event_json
 from repro.files import fsync_folder
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _CHEAP = (
     JobCached,
     JobSkipped,
     Notice,
+    InputUsed,  # in the file before the jobs that read it, whose ends are synced
 )  # nothing is lost if a power cut takes them: the next run finds the same
 JOURNAL = "journal.jsonl"
 

@@ -16,12 +16,29 @@ if TYPE_CHECKING:
     from repro.provenance.journal import Entry
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Elsewhere:
+    """A declared input, as a run had it: the fields of `repro.events.InputUsed`."""
+
+    path: str
+    uri: str
+    version: str
+    digest: Digest
+    size: int
+    files: int
+    fingerprint: str
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A file that a job read; ``made_by`` is the key of the job that made it, None for a raw input."""
+    """A file that a job read; ``made_by`` is the key of the job that made it, None for a raw input.
+
+    ``elsewhere`` is the declared input that a raw one is or lies in, where its bytes come from elsewhere.
+    """
 
     file: FileRecord
     made_by: Digest | None
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,7 @@ class Lineage:
         raw: the inputs and code that no recorded job made, sorted by path.
         images: the images of the jobs, in the jobs' order.
         readers: where no job made ``file``: the jobs that read it as a raw input or as code, first ones first.
+        elsewhere: the declared inputs that ``raw`` are or lie in, sorted, as the runs had them that read them.
     """
 
     file: FileRecord
@@ -74,6 +92,11 @@ class Lineage:
     raw: tuple[FileRecord, ...]
     images: tuple[ImageInfo, ...]
     readers: tuple[str, ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
+
+    def sources(self, file: FileRecord) -> tuple[Elsewhere, ...]:
+        """Return where the bytes of a raw input come from: several, where runs had the same bytes from several."""
+        return tuple(source for source in self.elsewhere if _of(source, file))
 
     def to_json(self) -> dict[str, Json]:
         """Return it as JSON can hold it; field names become keys."""
@@ -99,10 +122,11 @@ def why(journals: Iterable[tuple[str, Sequence[Entry]]], path: str, digest: Dige
         read = history.read(path, digest)
         if read is None:
             raise _unknown(history, path, digest)
-        return Lineage(read[0], (), (read[0],), (), read[1])
+        return _of_raw(read)
     job, file = start
     infos: dict[Digest, JobInfo] = {}
     raw: set[FileRecord] = set()
+    elsewhere: set[Elsewhere] = set()
     pending = [job]
     while pending:
         current = pending.pop(0)
@@ -112,10 +136,22 @@ def why(journals: Iterable[tuple[str, Sequence[Entry]]], path: str, digest: Dige
         for origin in (*(item for files in info.inputs.values() for item in files), *info.code):
             if origin.made_by is None:
                 raw.add(origin.file)
+                elsewhere.update(() if origin.elsewhere is None else (origin.elsewhere,))
             else:
                 pending.append(history.job(origin.made_by))
     jobs = _in_order(job.key, infos)
-    return Lineage(file, jobs, tuple(sorted(raw, key=lambda item: (item.path, item.digest))), history.images(jobs))
+    sorted_raw = tuple(sorted(raw, key=lambda item: (item.path, item.digest)))
+    return Lineage(file, jobs, sorted_raw, history.images(jobs), elsewhere=tuple(sorted(elsewhere)))
+
+
+def last_read(journals: Iterable[tuple[str, Sequence[Entry]]], path: str) -> Lineage | None:
+    """Return who read the project path as a raw input, with the bytes that were read last; None: nobody did."""
+    read = _History(journals).read(path, None)
+    return None if read is None else _of_raw(read)
+
+
+def _of_raw(read: _Read) -> Lineage:
+    return Lineage(read.file, (), (read.file,), (), read.jobs, read.elsewhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +163,15 @@ class _Made:
     record: Mapping[str, Any]  # Any: JSON as journaled
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A raw input with certain bytes: the jobs that read it, first ones first, and where they had it from."""
+
+    file: FileRecord
+    jobs: tuple[str, ...]
+    elsewhere: tuple[Elsewhere, ...]
+
+
 class _History:
     """The finished jobs of all runs, by key and by what they made."""
 
@@ -135,12 +180,15 @@ class _History:
         self._by_path: dict[str, list[tuple[_Made, FileRecord]]] = {}
         self._by_digest: dict[Digest, tuple[_Made, FileRecord]] = {}
         self._images: dict[Digest, ImageInfo] = {}
+        self._elsewhere: dict[str, dict[str, Elsewhere]] = {}  # by run, then by project path
         for run, entries in journals:
             for entry in entries:
                 if entry["kind"] == "job-finished":
                     self._finished(_Made(run, Digest.parse(entry["record"]["key"]), entry["record"]))
                 elif entry["kind"] == "image-used":
                     self._image_used(entry)
+                elif entry["kind"] == "input-used":
+                    self._elsewhere.setdefault(run, {})[str(entry["path"])] = _elsewhere(entry)
 
     def _finished(self, made: _Made) -> None:
         self._jobs[made.key] = made
@@ -177,22 +225,37 @@ class _History:
                 return candidate
         return self._by_digest.get(digest)
 
-    def readings(self, path: str) -> list[tuple[str, FileRecord]]:
+    def readings(self, path: str) -> list[tuple[_Made, FileRecord]]:
         """Return each job that read the path, with the bytes that it read, oldest first."""
         bare = path.rstrip("/")
         return [
-            (made.record["job"], _file(item))
+            (made, _file(item))
             for made in self._jobs.values()
             for item in (*(item for files in made.record["inputs"].values() for item in files), *made.record["code"])
             if item["path"].rstrip("/") == bare
         ]
 
-    def read(self, path: str, digest: Digest | None) -> tuple[FileRecord, tuple[str, ...]] | None:
+    def read(self, path: str, digest: Digest | None) -> _Read | None:
         """Return the file as it was read (with these bytes, else as last read), and the jobs that read it so."""
         readings = self.readings(path)
         wanted = readings[-1][1].digest if digest is None and readings else digest
-        found = [(job, file) for job, file in readings if file.digest == wanted]
-        return (found[0][1], tuple(dict.fromkeys(job for job, _ in found))) if found else None
+        found = [(made, file) for made, file in readings if file.digest == wanted]
+        if not found:
+            return None
+        jobs = dict.fromkeys(made.record["job"] for made, _ in found)
+        sources = {source for made, file in found if (source := self.elsewhere(file, made)) is not None}
+        return _Read(found[0][1], tuple(jobs), tuple(sorted(sources)))
+
+    def elsewhere(self, file: FileRecord, reader: _Made) -> Elsewhere | None:
+        """Return the declared input that a file is or lies in which a job read as nobody's output."""
+        declared = self._elsewhere.get(reader.run, {})
+        parts = file.path.rstrip("/").split("/")
+        for end in range(len(parts), 0, -1):
+            path = "/".join(parts[:end])
+            found = declared.get(path) or declared.get(f"{path}/")
+            if found is not None:
+                return found
+        return None
 
     def job(self, key: Digest) -> _Made:
         """Return the finished job with this key."""
@@ -231,7 +294,7 @@ class _History:
             earlier = made.record["ended"] <= reader.record["started"]
             if made.key != reader.key and earlier and (inside or output.digest == file.digest):
                 return Origin(file, made.key)
-        return Origin(file, None)
+        return Origin(file, None, self.elsewhere(file, reader))
 
     def images(self, jobs: Iterable[JobInfo]) -> tuple[ImageInfo, ...]:
         """Return the images of the jobs, each once."""
@@ -260,7 +323,31 @@ def _in_order(start: Digest, infos: Mapping[Digest, JobInfo]) -> tuple[JobInfo, 
 
 
 def _file(item: Mapping[str, Any]) -> FileRecord:
-    return FileRecord(str(item["path"]), Digest.parse(item["digest"]), int(item["size"]), bool(item["folder"]))
+    return FileRecord(
+        str(item["path"]),
+        Digest.parse(item["digest"]),
+        int(item["size"]),
+        bool(item["folder"]),
+        str(item.get("asserted", "")),  # older journals have none
+    )
+
+
+def _elsewhere(entry: Entry) -> Elsewhere:
+    return Elsewhere(
+        path=str(entry["path"]),
+        uri=str(entry["uri"]),
+        version=str(entry["version"]),
+        digest=Digest.parse(entry["digest"]),
+        size=int(entry["size"]),
+        files=int(entry["files"]),
+        fingerprint=str(entry["fingerprint"]),
+    )
+
+
+def _of(source: Elsewhere, file: FileRecord) -> bool:
+    """Return whether the file is the declared input, with its bytes, or lies in it."""
+    bare, path = source.path.rstrip("/"), file.path.rstrip("/")
+    return source.digest == file.digest if path == bare else source.path.endswith("/") and path.startswith(f"{bare}/")
 
 
 def _unknown(history: _History, path: str, digest: Digest | None) -> DataError:
@@ -273,10 +360,11 @@ def _unknown(history: _History, path: str, digest: Digest | None) -> DataError:
             hint="run `repro run` to make it again",
         )
     if readings := history.readings(path):
-        job_name, file = readings[-1]
+        job, file = readings[-1]
         return DataError(
             f"{path} is not as any recorded job read it",
-            why=f"{job_name} read it as {file.digest.short}" + (f"; now it is {digest.short}" if digest else ""),
+            why=f"{job.record['job']} read it as {file.digest.short}"
+            + (f"; now it is {digest.short}" if digest else ""),
             hint="run `repro run` to use it as it is now",
         )
     hint = "name an output or an input of the workflow that was run here"

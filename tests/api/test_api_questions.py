@@ -12,7 +12,7 @@ from repro.api.questions import lineage_lines, why
 from repro.data.checksum import StatCache
 from repro.digest import Digest
 from repro.errors import DataError, UsageError
-from repro.events import JobFinished, JobRecord, Usage
+from repro.events import FileRecord, InputUsed, JobFinished, JobRecord, Usage
 from repro.execution.state import State
 from repro.provenance.journal import JOURNAL, Journal
 
@@ -49,6 +49,33 @@ def test_raw_input_is_told_with_its_readers(host):
     assert ["  no job made it: it is a raw input", "  read by  make"] == list(lineage_lines(why(host, "in.txt")))[1:]
     with pytest.raises(UsageError):
         why(host, "nothing.txt")
+
+
+def test_input_from_elsewhere_is_told_without_its_bytes(host):
+    """`why` on a fetched input, which is not in the project, says where it is from; so does what was made of it."""
+    far = FileRecord("ref/x", Digest.of(b"far"), 3)
+    near = FileRecord("db/", Digest.of(b"label"), 0, folder=True, asserted="label")
+    record = JobRecord(
+        Digest.of(b"key2"), {}, "use", "use", "use it", "tools", Digest.of(b"image"), {"x": (far,), "d": (near,)},
+        {"o": FileRecord("y", Digest.of(b"y"), 1)}, (), {"cpus": 1}, 0, Usage(1.0, 1.0, 0.0, 1), "2026-01-02T00",
+        "2026-01-02T01", "host",
+    )  # fmt: skip
+    with Journal(State(host.cwd).runs / "r2" / JOURNAL, lambda: datetime(2026, 1, 2, tzinfo=UTC)) as journal:
+        journal(InputUsed("ref/x", "s3://b/x", "v7", far.digest, 3, 1, "sha256"))
+        journal(InputUsed("db/", "site:db", "", near.digest, 0, 9, "label"))
+        journal(JobFinished(record))
+    asked = list(lineage_lines(why(host, "ref/x")))
+    raw = "  no job made it: it is a raw input"
+    assert [f"ref/x  {far.digest}  3 bytes", raw, "  from     s3://b/x  version v7", "  read by  use"] == asked
+    (host.cwd / "y").write_text("y")
+    made = list(lineage_lines(why(host, "y")))
+    assert f"  input    x: ref/x  {far.digest}  3 bytes  from s3://b/x" in made
+    shown = f"db/  {near.digest}  0 bytes  asserted (label)"
+    assert f"  input    d: {shown}  from site:db" in made
+    assert [f"  {shown}", "    from site:db", f"  {asked[0]}", "    from s3://b/x  version v7"] == made[-4:]
+    (host.cwd / "in.txt").unlink()
+    with pytest.raises(UsageError):
+        why(host, "in.txt")
 
 
 def test_parameters_stay_on_one_line(host):

@@ -1,6 +1,9 @@
 """Runs a project's workflow.yaml over a ready root file system and prints every event as a line of JSON.
 
 python -m tests.execution.driver PROJECT ROOTFS RUN_ID
+
+PROJECT.json, where there is one, says what else is given: ``secrets`` by name, and ``near`` and ``far``, project
+paths of inputs from elsewhere to the host's paths and to texts.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from repro.runtime.spec import Mode
 from repro.workflow.loader import load
 from repro.workflow.plan import plan
 from repro.workflow.project import FolderProject
+from tests.execution.elsewhere import Elsewhere
 
 IMAGE = Digest.of(b"the test image")
 PACKAGES = (("bash", "5.2.15-2+b7"), ("coreutils", "9.1-1"))
@@ -42,6 +46,8 @@ class Pipeline:
         self.known: dict[str, Digest] | None = None  # image IDs; None: the right one
         self.image_error: ReproError | None = None
         self.listener = lambda event: None
+        self.pinned: Elsewhere | None = None
+        self.secrets: dict[str, bytes] = {}
         self._runs = 0
 
     def write(self, files: dict[str, str]) -> Pipeline:
@@ -72,9 +78,10 @@ class Pipeline:
             self.events.append(event)
             self.listener(event)
 
+        files = FolderProject(self.root) if self.pinned is None else self.pinned.project(self.root)
         return Executor(
             self.root,
-            plan(workflow, project=FolderProject(self.root)),
+            plan(workflow, project=files),
             image_ids={"tools": self.image} if self.known is None else self.known,
             images=image,
             launcher=lambda: launcher,
@@ -84,6 +91,8 @@ class Pipeline:
             cpus=self.cpus,
             memory=self.memory,
             scratch=self.scratch,
+            pinned=self.pinned,
+            secrets=self.secrets,
         )
 
     def run(self, run_id: str | None = None) -> RunFinished:
@@ -92,6 +101,21 @@ class Pipeline:
         self.events, self.asked = [], []
         with closing(Launcher(mode())) as launcher:
             return self.executor(launcher).run(run_id or f"run-{self._runs}")
+
+    def elsewhere(self) -> Elsewhere:
+        """Give the project inputs from elsewhere, none so far, with a cache beside it."""
+        self.pinned = Elsewhere(self.root.with_name(f"{self.root.name}-cache"))
+        return self.pinned
+
+    def given(self, text: str) -> Pipeline:
+        """Take what PROJECT.json says."""
+        document = json.loads(text)
+        self.secrets = {name: value.encode() for name, value in document.get("secrets", {}).items()}
+        pinned = self.elsewhere()
+        pinned.far = {path: value.encode() for path, value in document.get("far", {}).items()}
+        for path, place in document.get("near", {}).items():
+            pinned.lock(path, Path(place))
+        return self
 
     def assess(self) -> dict[str, JobState]:
         """Return how each job stands."""
@@ -120,6 +144,9 @@ def main() -> int:
     """Run the project that the arguments name."""
     project, rootfs, run_id = sys.argv[1:]
     pipeline = Pipeline(Path(project), Path(rootfs))
+    more = Path(f"{project}.json")
+    if more.exists():
+        pipeline.given(more.read_text())
     pipeline.listener = lambda event: print(json.dumps(event_json(event)), flush=True)
     with closing(Launcher(mode())) as launcher:
         executor = pipeline.executor(launcher)

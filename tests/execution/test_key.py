@@ -43,12 +43,13 @@ def test_key_is_the_digest_of_its_parts():
 
 
 def test_everything_declared_counts():
-    """Command, params, foreach values, env, network, input bytes and names, output names, image, platform: each counts."""
+    """Command, params, foreach values, env, network, names of secrets, input bytes and names, output names, image, platform: each counts."""
     job = make_job()
     variants = [
         key_of(make_job("sort -n {{ inputs.x }} > {{ outputs.y }}")),
         key_of(make_job(env={"LC_ALL": "C"})),
         key_of(make_job(network=True)),
+        key_of(make_job(secrets=("token",))),
         key_of(replace(job, params={"fdr": 0.1})),
         key_of(replace(job, values={"a": "2"})),
         key_of(replace(job, outputs={"y": JobOutput("other.txt", folder=False)})),
@@ -57,7 +58,7 @@ def test_everything_declared_counts():
         key_of(job, image=Digest.of(b"other")),
         key_of(job, platform="linux/arm64"),
     ]
-    assert 11 == len({BASE[0], *(key for key, _ in variants)})
+    assert 12 == len({BASE[0], *(key for key, _ in variants)})
 
 
 def test_resources_do_not_count():
@@ -71,6 +72,20 @@ def test_resources_do_not_count():
 def test_list_and_text_are_different_commands():
     """The words [echo, a] and the shell text "echo a" have different keys."""
     assert key_of(make_job("echo a"))[0] != key_of(make_job(("echo", "a")))[0]
+
+
+def test_keys_without_secrets_and_asserted_inputs_are_as_ever():
+    """Older records stay valid: what a job does not use adds no part to its key; what it uses says how it is known."""
+    assert "secrets" not in BASE[1]
+    assert [["in.txt", str(Digest.of(b"1"))]] == BASE[1]["inputs"]["x"]
+    file = FileRecord("in.txt", Digest.of(b"1"), 1, asserted="label")
+    key, parts = job_key(make_job(), image=IMAGE, command="c", inputs={"x": (file,)}, code=(), platform="p")
+    proven, before = job_key(
+        make_job(), image=IMAGE, command="c", inputs={"x": (replace(file, asserted=""),)}, code=(), platform="p"
+    )
+    assert key != proven
+    short = Digest.of(b"1").hex[:12]
+    assert [f"inputs.x in.txt: {short} -> {short} asserted (label)"] == [str(one) for one in changes(before, parts)]
 
 
 def test_changes_name_the_part_with_old_and_new():

@@ -15,7 +15,7 @@ from repro.execution.records import Records, from_json
 
 TEXT = st.text(max_size=8)
 DIGESTS = st.binary(max_size=4).map(Digest.of)
-FILES = st.builds(FileRecord, TEXT, DIGESTS, st.integers(0, 1 << 50), folder=st.booleans())
+FILES = st.builds(FileRecord, TEXT, DIGESTS, st.integers(0, 1 << 50), folder=st.booleans(), asserted=TEXT)
 RECORDS = st.builds(
     JobRecord,
     key=DIGESTS,
@@ -51,6 +51,18 @@ def make_record(key: bytes, ended: str, job: str = "a[x=1]") -> JobRecord:
 def test_json_round_trip(record):
     """A record survives JSON without loss."""
     assert record == from_json(json.loads(json.dumps(as_json(record))))
+
+
+@given(RECORDS)
+def test_older_record_asserts_nothing(record):
+    """A record from before inputs could be asserted is read, and its digests are those of bytes."""
+    document = json.loads(json.dumps(as_json(record)))
+    files = [*(file for files in document["inputs"].values() for file in files), *document["outputs"].values()]
+    for file in files:
+        del file["asserted"]
+    found = from_json(document)
+    again = [*(file for files in found.inputs.values() for file in files), *found.outputs.values()]
+    assert [""] * len(files) == [file.asserted for file in again]
 
 
 def test_found_by_job_and_key(tmp_path):

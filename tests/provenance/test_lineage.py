@@ -8,8 +8,8 @@ import pytest
 
 from repro.digest import Digest
 from repro.errors import DataError
-from repro.events import FileRecord, ImageUsed, JobFinished, JobRecord, Usage, event_json
-from repro.provenance.lineage import why
+from repro.events import FileRecord, ImageUsed, InputUsed, JobFinished, JobRecord, Usage, event_json
+from repro.provenance.lineage import last_read, why
 
 IMAGE = Digest.of(b"image")
 USED = {"time": "t", **event_json(ImageUsed("tools", IMAGE, Digest.of(b"recipe"), (("bwa", "0.7.17-7"),)))}
@@ -136,3 +136,62 @@ def test_raw_input_names_who_read_it():
     with pytest.raises(DataError, match=r"raw\.txt is not as any recorded job read it") as caught:
         why([("r1", DIAMOND)], "raw.txt", Digest.of(b"edited"))
     assert "left read it as" in str(caught.value)
+
+
+def used(path, uri, content=None, *, version="", fingerprint="sha256"):
+    """Return the journal's entry of a declared input."""
+    digest = Digest.of((content or path).encode())
+    return {"time": "t", **event_json(InputUsed(path, uri, version, digest, 7, 1, fingerprint))}
+
+
+FAR = [
+    (
+        "r1",
+        [
+            used("g.fa", "s3://b/g.fa", version="v1"),
+            used("db/", "nfs://s/db/"),
+            done("a", [file("g.fa")], [file("x")], 1),
+        ],
+    ),
+    (
+        "r2",
+        [
+            used("g.fa", "https://h/g.fa"),
+            used("db/", "nfs://s/db/"),
+            done("b", [file("x"), file("g.fa"), file("db/sub/f"), file("own")], [file("y")], 2, code=[file("s.sh")]),
+        ],
+    ),
+]
+
+
+def test_raw_input_from_elsewhere_shows_where_from():
+    """A raw input has the address and version of the run that read it; the project's own have none."""
+    lineage = why(FAR, "y")
+    assert ["db/sub/f", "g.fa", "own", "s.sh"] == [item.path for item in lineage.raw]
+    told = {item.path: [(source.uri, source.version) for source in lineage.sources(item)] for item in lineage.raw}
+    both = [("https://h/g.fa", ""), ("s3://b/g.fa", "v1")]
+    assert {"db/sub/f": [("nfs://s/db/", "")], "g.fa": both, "own": [], "s.sh": []} == told
+    origins = {origin.file.path: origin for job in lineage.jobs if job.job == "b" for origin in job.inputs["x"]}
+    assert "https://h/g.fa" == origins["g.fa"].elsewhere.uri
+    assert (None, None) == (origins["x"].elsewhere, origins["own"].elsewhere)
+    document = json.loads(json.dumps(lineage.to_json()))
+    assert ["nfs://s/db/", "https://h/g.fa", "s3://b/g.fa"] == [source["uri"] for source in document["elsewhere"]]
+
+
+def test_input_from_elsewhere_tells_who_read_it():
+    """Asked about itself, it says which jobs read it and where they had it from; what nobody read is unknown."""
+    lineage = last_read(FAR, "g.fa")
+    assert ("a", "b") == lineage.readers
+    assert ["https://h/g.fa", "s3://b/g.fa"] == [source.uri for source in lineage.sources(lineage.file)]
+    assert () == last_read(FAR, "own").elsewhere
+    assert last_read(FAR, "nobody") is None
+
+
+def test_asserted_input_is_told_as_such():
+    """What stands for the bytes of an input stays with it, and older journals say nothing of it."""
+    asserted = FileRecord("db/", Digest.of(b"label"), 0, folder=True, asserted="label")
+    entries = [used("db/", "site:nt", "label", fingerprint="label"), done("a", [asserted], [file("x")], 1)]
+    raw = why([("r", entries)], "x").raw
+    assert ["label"] == [item.asserted for item in raw]
+    del entries[1]["record"]["inputs"]["x"][0]["asserted"]
+    assert [""] == [item.asserted for item in why([("r", entries)], "x").raw]
