@@ -9,6 +9,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repro.api.data import check_data as check_data
+    from repro.api.data import data_tree as data_tree
+    from repro.api.data import get_data as get_data
+    from repro.api.data import list_data as list_data
+    from repro.api.data_limit import collect_data as collect_data
+    from repro.api.data_put import put_data as put_data
     from repro.api.dockerfiles import ParsedInstruction as ParsedInstruction
     from repro.api.dockerfiles import check_dockerfile as check_dockerfile
     from repro.api.dockerfiles import parse_dockerfile as parse_dockerfile
@@ -37,6 +43,9 @@ if TYPE_CHECKING:
     from repro.api.image_names import tag_image as tag_image
     from repro.api.lock_check import check_lock as check_lock
     from repro.api.locking import lock as lock
+    from repro.api.publishing import publish as publish
+    from repro.api.publishing import published as published
+    from repro.api.publishing import require_publish as require_publish
     from repro.api.questions import doctor as doctor
     from repro.api.questions import lineage_lines as lineage_lines
     from repro.api.questions import why as why
@@ -61,6 +70,9 @@ if TYPE_CHECKING:
     from repro.api.vendoring import vendor_lock as vendor_lock
 
 _HOMES = {
+    "data": ("check_data", "data_tree", "get_data", "list_data"),
+    "data_limit": ("collect_data",),
+    "data_put": ("put_data",),
     "dockerfiles": ("ParsedInstruction", "check_dockerfile", "parse_dockerfile"),
     "env": ("export_environment", "list_environments", "render_environment"),
     "env_diff": ("diff_environments",),
@@ -75,6 +87,7 @@ _HOMES = {
     "image_names": ("Removal", "prune_images", "remove_images", "tag_image"),
     "lock_check": ("check_lock",),
     "locking": ("lock",),
+    "publishing": ("publish", "published", "require_publish"),
     "questions": ("doctor", "lineage_lines", "why"),
     "registries": ("registry_listing", "registry_login", "registry_logout"),
     "runs": ("Run", "build", "plan", "run_jobs", "runs", "status", "validate"),

@@ -57,14 +57,14 @@ class Environments:
     def __init__(self, project: Project, engine: Engine, *, may_add: bool = True) -> None:
         self._project = project
         self._engine = engine
-        self._lock = LockFile(project, engine, may_add=may_add)
-        self._builder = EnvironmentBuilder(engine, self._lock)
+        self.lock = LockFile(project, engine, may_add=may_add)
+        self._builder = EnvironmentBuilder(engine, self.lock)
 
     def known_ids(self) -> dict[str, Digest]:
         """Return the image IDs that the lock knows for the declarations as they are; locks and builds nothing."""
         known: dict[str, Digest] = {}
         for name in self._project.workflow.environments:
-            entry = self._lock.current(name)
+            entry = self.lock.current(name)
             try:
                 image_id = None if entry is None else self._locked_id(name, entry)
             except StoreError:  # its base is an image of this store, and gone
@@ -75,13 +75,13 @@ class Environments:
 
     def image_id(self, name: str) -> Digest:
         """Return the environment's image ID, from the lock where that is for this declaration, else by building."""
-        known = self._locked_id(name, self._lock.entry(name))
+        known = self._locked_id(name, self.lock.entry(name))
         return known if known is not None else self.build(name).image_id
 
     def image(self, name: str) -> Image:
         """Return what execution needs, built where the store lacks it."""
         store = self._engine.store
-        known = self._locked_id(name, self._lock.entry(name))
+        known = self._locked_id(name, self.lock.entry(name))
         if known is None or not store.has_image(known):
             known = self.build(name).image_id
         config = store.config(known)
@@ -93,7 +93,7 @@ class Environments:
             env=config.env,
             epoch=epoch_of(config.created),
             packages=read_packages(store, known),
-            recipe=self._lock.entry(name).declaration,
+            recipe=self.lock.entry(name).declaration,
         )
 
     def build(self, name: str, manner: Manner = _PLAIN, *, verify: bool = False) -> BuiltImage:
@@ -102,8 +102,8 @@ class Environments:
         A Notice warns when the lock knows another ID for the same declaration. An image that was not normalised is not
         what the declaration stands for: no tag names it, no lock knows it. ``verify`` builds it again elsewhere.
         """
-        env = self._lock.declared(name)
-        entry = self._lock.entry(name)
+        env = self.lock.declared(name)
+        entry = self.lock.entry(name)
         if isinstance(env, ImageEnvironment):
             image_id = self._builder.fetched(env, entry)
             self._tell_lock(name, image_id)
@@ -156,7 +156,7 @@ class Environments:
         return known if known is not None and entry.declaration == self._declaration(name, entry) else None
 
     def _tell_lock(self, name: str, image_id: Digest) -> None:
-        entry = self._lock.entry(name)
+        entry = self.lock.entry(name)
         declaration = self._declaration(name, entry)
         images = entry.images if entry.declaration == declaration else {}
         mode = self._engine.mode.identity
@@ -167,21 +167,21 @@ class Environments:
             text = f"{name}: the image built now, {image_id}, is not the locked one, {locked}; its jobs run again"
             self._engine.sink(Notice("warning", text))
         told = replace(entry, declaration=declaration, images={**images, mode: image_id})
-        if isinstance(self._lock.declared(name), DockerfileEnvironment):
+        if isinstance(self.lock.declared(name), DockerfileEnvironment):
             from repro.environment.installed import installed  # noqa: PLC0415 - only after a build
 
             store = self._engine.store
             told = replace(told, installed=installed(store.image_layers(image_id), store.form))
-        self._lock.write(self._lock.content.with_environment(told))
+        self.lock.write(self.lock.content.with_environment(told))
 
     def _declaration(self, name: str, entry: EnvironmentLock) -> Digest:
         """Return the digest of all that decides the image, without rendering or building anything."""
-        env = self._lock.declared(name)
+        env = self.lock.declared(name)
         if isinstance(env, DockerfileEnvironment):
-            archives = self._lock.content.archives
+            archives = self.lock.content.archives
             declared: Mapping[str, object] = {
                 "origin": entry.origin,
-                "context": context_digest(self._builder.context(env), self._lock.dockerfile(env), env.dockerfile),
+                "context": context_digest(self._builder.context(env), self.lock.dockerfile(env), env.dockerfile),
                 "archives": {archive: archive_digest(locked) for archive, locked in archives.items()},
                 **({"froms": dict(entry.froms)} if entry.froms else {}),
             }

@@ -13,7 +13,7 @@ from repro.api.lockfile import LockFile
 from repro.api.project import open_project
 from repro.api.resolving import declared
 from repro.data.answers import UnreachableError
-from repro.data.cache import vendored
+from repro.data.cache import Wanted, vendored
 from repro.dataclass import dataclass
 from repro.errors import DataError, FetchError, LockError, ReproError
 from repro.events import Notice, Progress
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from repro.api.host import Host
     from repro.api.locked_files import Files
     from repro.api.project import Project
-    from repro.data.cache import Wanted
+    from repro.data.model import InputLock
+    from repro.data.pinning import Pinner
     from repro.environment.model import Lock
     from repro.events import Sink
+    from repro.workflow.model import DataSource
 
 _AT_ONCE: Final = 8
 
@@ -60,7 +62,7 @@ def check_lock(host: Host, named: str | None, *, sink: Sink) -> tuple[Availabili
     with opened(host, sink) as engine:
         lock_file = LockFile(project, engine, may_add=False)
         lock, files = lock_file.content, LockedFiles(engine, lock_file)
-        if not lock.archives and not lock.environments:
+        if not lock.archives and not lock.environments and not lock.inputs:
             raise LockError(f"{project.lock_file.name} has nothing in it", hint="run `repro lock`")
         checker = _Checker(engine)
         found: list[Availability] = []
@@ -68,6 +70,9 @@ def check_lock(host: Host, named: str | None, *, sink: Sink) -> tuple[Availabili
             found += checker.files(entry, group)
         for entry, image in _images(lock):
             found.append(checker.image(entry, image))
+        if project.workflow.inputs:
+            engine.enter()  # before others are asked: that takes threads
+            found += _inputs(lock_file, checker)
         return tuple(found)
 
 
@@ -87,6 +92,31 @@ def _images(lock: Lock) -> Iterator[tuple[str, str]]:
         for pinned in (locked.base, *locked.froms.values()):
             if "@sha256:" in pinned:
                 yield name, pinned
+
+
+def _inputs(lock: LockFile, checker: _Checker) -> Iterator[Availability]:
+    """Yield where the files of the inputs are; one that is bound in place as a whole counts as one file."""
+    for path, source in lock.project.workflow.inputs.items():
+        entry = lock.content.inputs.get(path)
+        if entry is None:
+            continue
+        at_origin, doubt = _at_origin(lock.pinner, source, entry)
+        if not entry.files:
+            yield Availability(path, entry.uri, ("origin",) if at_origin is None else (), doubt)
+        for file in entry.files:
+            there = at_origin is None or file.name in at_origin
+            yield checker.input(path, Wanted(f"{path}{file.name}", file.digest, file.size, ()), doubt, there=there)
+
+
+def _at_origin(pinner: Pinner, source: DataSource, entry: InputLock) -> tuple[frozenset[str] | None, str]:
+    """Return the names of files that the source has as locked, as it tells them; None: all of them. And any doubt."""
+    try:
+        if pinner.local(source) is not None:
+            digest = pinner.digest(source)[0]
+            return (None, "") if digest == entry.digest else (frozenset(), "it is not what was locked")
+        return frozenset(pinner.there(source, entry)), ""
+    except ReproError as error:
+        return frozenset(), error.why or error.message
 
 
 class _Checker:
@@ -112,6 +142,12 @@ class _Checker:
                 found.append(one)
                 self._engine.sink(Progress(f"checking {group.what}", len(found), len(wanted), "files"))
         return found
+
+    def input(self, entry: str, item: Wanted, doubt: str, *, there: bool) -> Availability:
+        """Return where a file of an input is; ``there``: at its origin."""
+        found = self._file(entry, item, doubt)
+        places = (*found.places, "origin") if there else found.places
+        return Availability(entry, item.name, places, "" if there else found.doubt)
 
     def image(self, entry: str, pinned: str) -> Availability:
         """Return where an image is, by its name and digest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from repro.api.archives import Archives, archives_in
@@ -18,24 +19,28 @@ if TYPE_CHECKING:
 
     from repro.api.engine import Engine
     from repro.api.project import Project
+    from repro.data.checksum import StatCache
+    from repro.data.model import InputLock
+    from repro.data.pinning import Pinner
     from repro.environment.model import ArchiveLock, Lock
     from repro.errors import Location
-    from repro.workflow.model import Environment
+    from repro.workflow.model import DataSource, Environment
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What is to be resolved anew, to what there is today: everything, or what is named, environments and bases."""
+    """What is to be resolved anew, to what there is today: everything, or environments, bases and inputs by name."""
 
     names: frozenset[str] = frozenset()
     everything: bool = False
 
     def covers(self, name: str) -> bool:
-        """Whether the environment or base ``name`` moves on."""
+        """Whether the environment, base or input ``name`` moves on."""
         return self.everything or name in self.names
 
 
 NOTHING: Final = Upgrade()
+_MOST_FILES: Final = 20  # of a folder that are named where it changed
 
 
 class LockFile:
@@ -133,13 +138,63 @@ class LockFile:
         self.write(self.content.with_archive(entry))
         return entry
 
+    @cached_property
+    def cache(self) -> StatCache:
+        """The digests of the project's files and of what lies elsewhere on this machine, remembered by stat."""
+        from repro.data.checksum import StatCache  # noqa: PLC0415 - a build hashes nothing of it
+        from repro.execution.state import State  # noqa: PLC0415
+
+        cache = StatCache(State(self.project.root).stat_cache)
+        cache.load()
+        return cache
+
+    @cached_property
+    def pinner(self) -> Pinner:
+        """What resolves inputs, checks and fetches them."""
+        from repro.api.pinning import make_pinner  # noqa: PLC0415 - only for a workflow with inputs
+
+        return make_pinner(self._engine, self.project.root, self.cache)
+
+    def current_input(self, path: str) -> InputLock | None:
+        """Return the input's entry where it is there and is for the declaration as it stands."""
+        from repro.data.pinning import origin as declaration  # noqa: PLC0415 - only for a workflow with inputs
+
+        known = self.content.inputs.get(path)
+        source = self.project.workflow.inputs[path]
+        return known if known is not None and known.origin == declaration(source) else None
+
+    def input(self, path: str) -> InputLock:
+        """Return the input's entry, resolved and written where it is missing.
+
+        LockError when it may not be added, or was locked for another declaration.
+        """
+        source, before = self.project.workflow.inputs[path], self.content.inputs.get(path)
+        if path in self._resolved or not self._upgrade.covers(path):
+            current = self.current_input(path)
+            if current is not None:
+                return current
+            if before is not None and not self._relock:
+                raise LockError(
+                    f"inputs.{path} has changed since it was locked",
+                    where=source.where,
+                    why=f"locked was {before.uri}" if before.uri != _address(source) else None,
+                    hint="run `repro lock` to resolve it anew",
+                )
+        self._check_may_add(f"inputs.{path}", source.where)
+        entry = self.pinner.pin(source, before)
+        self._resolved.add(path)
+        self.write(self.content.with_input(entry))
+        return entry
+
     def prune(self) -> None:
-        """Drop the entries of environments, and of bases, that are declared no more."""
+        """Drop the entries of environments, bases and inputs that are declared no more."""
         there = self.project.workflow.environments
         bases = {base.name for env in there.values() for base in self._bases(env)}
         environments = {name: entry for name, entry in self.content.environments.items() if name in there}
         archives = {name: entry for name, entry in self.content.archives.items() if name in bases}
-        self.write(replace(self.content, environments=environments, archives=archives))
+        declared_inputs = self.project.workflow.inputs
+        inputs = {path: entry for path, entry in self.content.inputs.items() if path in declared_inputs}
+        self.write(replace(self.content, environments=environments, archives=archives, inputs=inputs))
 
     def write(self, content: Lock) -> None:
         """Make the file, and this object, hold ``content``."""
@@ -175,6 +230,7 @@ def differences(before: Lock, after: Lock) -> tuple[str, ...]:
     old = {entry.name: _versions(entry) for entry in _entries(before)}
     new = {entry.name: _versions(entry) for entry in _entries(after)}
     again = _resolved_anew(before, after)
+    lines += _input_differences(before.inputs, after.inputs)
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
             lines.append(f"{name}: locked, {len(new[name])} packages")
@@ -183,6 +239,36 @@ def differences(before: Lock, after: Lock) -> tuple[str, ...]:
         else:
             lines += [f"{name}: {line}" for line in _changes(old[name], new[name]) or again.get(name, [])]
     return tuple(lines)
+
+
+def _address(source: DataSource) -> str:
+    return source.uri if source.uri is not None else f"site:{source.site}"
+
+
+def _input_differences(before: Mapping[str, InputLock], after: Mapping[str, InputLock]) -> list[str]:
+    """Return a line for each input that came, went, or has other bytes; of a folder also what in it."""
+    lines: list[str] = []
+    for path in sorted(before.keys() | after.keys()):
+        old, new = before.get(path), after.get(path)
+        if new is None:
+            lines.append(f"{path}: removed")
+        elif old is None:
+            lines.append(f"{path}: locked, {new.count} files, {new.size} bytes, {new.digest}")
+        elif old.digest != new.digest:
+            lines.append(f"{path}: {old.digest} -> {new.digest}")
+            lines += [f"{path}: {line}" for line in _file_differences(old, new)[:_MOST_FILES]]
+        elif old != new:
+            lines.append(f"{path}: locked anew, with the same bytes")
+    return lines
+
+
+def _file_differences(old: InputLock, new: InputLock) -> list[str]:
+    before = {file.name: file.digest for file in old.files if file.name}
+    after = {file.name: file.digest for file in new.files if file.name}
+    changed = [name for name in before.keys() & after.keys() if before[name] != after[name]]
+    marks = [(name, "+") for name in after.keys() - before.keys()]
+    marks += [(name, "-") for name in before.keys() - after.keys()] + [(name, "~") for name in changed]
+    return [f"{mark} {name}" for name, mark in sorted(marks)]
 
 
 def _resolved_anew(before: Lock, after: Lock) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repro.api.engine import opened
+from repro.api.inputs import Inputs
 from repro.api.lockfile import LockFile, Upgrade, differences
 from repro.api.project import holding, open_plan
 from repro.errors import UsageError
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from repro.api.host import Host
+    from repro.api.project import Project
+    from repro.environment.model import Lock
     from repro.events import Sink
     from repro.workflow.model import Workflow
+    from repro.workflow.project import ProjectFiles
 
 
 def lock(
@@ -30,8 +34,8 @@ def lock(
     Args:
         host: the machine and the caller.
         named: the workflow file.
-        upgrade: environments and bases to resolve anew, to what there is today; none of them: all. None: nothing is,
-            and every version stays that still fits.
+        upgrade: environments, bases and inputs to resolve anew, to what there is today; none of them: all. None:
+            nothing is, and every version stays that still fits.
         dry: write nothing.
         sink: hears progress.
 
@@ -39,24 +43,39 @@ def lock(
         UsageError: ``upgrade`` names what is not declared.
         LockError, FetchError, UsageError: something cannot be resolved.
     """
-    project, _ = open_plan(host, named)
-    wanted = Upgrade() if upgrade is None else _upgrade(project.workflow, tuple(upgrade))
-    with holding(host, project, "repro lock"), opened(host, sink) as engine:
-        lock_file = LockFile(project, engine, relock=True, upgrade=wanted, dry=dry)
-        before = lock_file.content
-        if lock_file.stale():
-            engine.enter()  # before anything is fetched: that takes threads
-        for name in project.workflow.environments:
-            lock_file.entry(name)
-        lock_file.prune()
-        return differences(before, lock_file.content)
+    with opened(host, sink) as engine:
+        made: list[LockFile] = []
+
+        def lock_file(project: Project) -> LockFile:
+            if not made:
+                wanted = Upgrade() if upgrade is None else _upgrade(project.workflow, tuple(upgrade))
+                made.append(LockFile(project, engine, relock=True, upgrade=wanted, dry=dry))
+                before.append(made[0].content)
+            return made[0]
+
+        def files(project: Project) -> ProjectFiles:
+            inputs = Inputs(project, engine, lock_file(project))
+            with holding(host, project, "repro lock"):
+                inputs.pin()
+            return inputs.files()
+
+        before: list[Lock] = []
+        project, _ = open_plan(host, named, files)  # all mistakes, before anything large is resolved
+        with holding(host, project, "repro lock"):
+            lock = lock_file(project)
+            if lock.stale():
+                engine.enter()  # before anything is fetched: that takes threads
+            for name in project.workflow.environments:
+                lock.entry(name)
+            lock.prune()
+            return differences(before[0], lock.content)
 
 
 def _upgrade(workflow: Workflow, names: tuple[str, ...]) -> Upgrade:
     """Return what is to be resolved anew; UsageError for a name of nothing that is locked."""
-    known = [*workflow.environments, *(base.name for base in workflow.archive_bases())]
+    known = [*workflow.environments, *(base.name for base in workflow.archive_bases()), *workflow.inputs]
     for name in names:
         if name not in known:
             hint = f"what can be upgraded: {', '.join(known)}; the workflow file comes first"
-            raise UsageError(f"there is no environment or base {name!r}", hint=hint)
+            raise UsageError(f"there is no environment, base or input {name!r}", hint=hint)
     return Upgrade(frozenset(names), everything=not names)

@@ -10,15 +10,17 @@ from repro.digest import Digest
 from repro.errors import UsageError
 from repro.execution.state import State
 from repro.files import locked
-from repro.workflow.loader import load
-from repro.workflow.plan import read
+from repro.workflow.loader import load, load_all
+from repro.workflow.plan import checked
 from repro.workflow.project import FolderProject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from repro.api.host import Host
     from repro.workflow.model import Plan, Workflow
+    from repro.workflow.project import ProjectFiles
 
 DEFAULT_FILE = "workflow.yaml"
 STATE = ".repro"
@@ -56,11 +58,20 @@ def open_project(host: Host, named: str | None) -> Project:
     return Project(file.parent, file, shown, Digest.of(data), load(text, shown))
 
 
-def open_plan(host: Host, named: str | None) -> tuple[Project, Plan]:
-    """Return the project with the plan of all its jobs; WorkflowError has the mistakes of both, all at once."""
+def open_plan(
+    host: Host, named: str | None, files: Callable[[Project], ProjectFiles] | None = None
+) -> tuple[Project, Plan]:
+    """Return the project with the plan of all its jobs; WorkflowError has the mistakes of both, all at once.
+
+    ``files`` gives what planning sees as the project's files, with the pinned inputs among them; it is asked only
+    where the workflow has inputs, and no mistake of its own.
+    """
     file, shown, data, text = _read(host, named)
-    plan = read(text, shown, FolderProject(file.parent))
-    return Project(file.parent, file, shown, Digest.of(data), plan.workflow), plan
+    workflow, found = load_all(text, shown)
+    project = Project(file.parent, file, shown, Digest.of(data), workflow)
+    if files is None or not workflow.inputs or found:
+        return project, checked(workflow, found, FolderProject(file.parent))
+    return project, checked(workflow, found, files(project))
 
 
 def holding(host: Host, project: Project, what: str) -> AbstractContextManager[None]:

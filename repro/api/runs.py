@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
-import re
 import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from repro import __version__
+from repro.api.data_limit import keep_within_limit
 from repro.api.engine import Engine, opened
 from repro.api.environment_build import Manner
 from repro.api.environments import Environments, used_environments
+from repro.api.inputs import Inputs
 from repro.api.project import holding, open_plan, open_project
+from repro.api.sizes import parse_size
 from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import BusyError, UsageError
@@ -23,7 +25,7 @@ from repro.files import locked
 from repro.provenance import journal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from repro.api.environments import BuiltImage
     from repro.api.host import Host
@@ -32,13 +34,53 @@ if TYPE_CHECKING:
     from repro.execution.key import Change
     from repro.execution.run import JobState
     from repro.workflow.model import Plan
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
+    from repro.workflow.project import ProjectFiles
 
 
 def validate(host: Host, named: str | None) -> Plan:
     """Return the plan of the workflow; WorkflowError with every mistake in it."""
-    return open_plan(host, named)[1]
+    with opened(host, ignore) as engine:
+        return opened_plan(host, named, engine).plan
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPlan:
+    """A project, the plan of its jobs, its environments, and its inputs from elsewhere."""
+
+    project: Project
+    plan: Plan
+    environments: Environments
+    inputs: Inputs
+
+
+def opened_plan(host: Host, named: str | None, engine: Engine, *, may_add: bool = False, pin: str = "") -> OpenedPlan:
+    """Return the plan of the workflow; WorkflowError with every mistake in it.
+
+    Args:
+        host: the machine and the caller.
+        named: the workflow file.
+        engine: where environments and inputs are to be had.
+        may_add: what the lock lacks is resolved when it is needed.
+        pin: who holds the project while inputs are resolved (or refused) now, and what is planned from is fetched;
+            empty: nothing is locked or fetched, and what is planned from must be here.
+    """
+    made: list[tuple[Environments, Inputs]] = []
+
+    def parts(project: Project) -> tuple[Environments, Inputs]:
+        environments = Environments(project, engine, may_add=may_add)
+        return environments, Inputs(project, engine, environments.lock, offline=not pin)
+
+    def files(project: Project) -> ProjectFiles:
+        made.append(parts(project))
+        inputs = made[0][1]
+        if pin:
+            with holding(host, project, pin):
+                inputs.pin()
+        return inputs.files()
+
+    project, workflow_plan = open_plan(host, named, files)
+    environments, inputs = made[0] if made else parts(project)
+    return OpenedPlan(project, workflow_plan, environments, inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +104,15 @@ class Planned:
 
 def plan(host: Host, named: str | None) -> Planned:
     """Return how each job stands. Nothing is locked, built or run: a job without an image yet is to run."""
-    project, workflow_plan = open_plan(host, named)
     with opened(host, ignore) as engine:
-        environments = Environments(project, engine, may_add=False)
-        executor = _executor(host, project, workflow_plan, environments, environments.known_ids(), engine, ignore)
-        states = executor.assess()
-    return Planned(project.shown, tuple(_planned(state) for state in states))
+        found = opened_plan(host, named, engine)
+        states = assessed(host, found, engine)
+    return Planned(found.project.shown, tuple(_planned(state) for state in states))
+
+
+def assessed(host: Host, found: OpenedPlan, engine: Engine) -> tuple[JobState, ...]:
+    """Return how each job stands; nothing is locked, built or run."""
+    return _executor(host, found, found.environments.known_ids(), engine, ignore).assess()
 
 
 def _planned(state: JobState) -> PlannedJob:
@@ -106,6 +151,7 @@ class Run:
         cpus: int | None = None,
         memory: str | None = None,
         locked: bool = False,
+        secrets: Sequence[str] = (),
         sink: Sink = ignore,
     ) -> None:
         if cpus is not None and cpus < 1:
@@ -114,8 +160,9 @@ class Run:
         self._cpus = min(cpus or host.cpus, host.cpus)
         self._memory = host.memory if memory is None else parse_size(memory)
         self._may_add = not locked
+        self._secrets = _read_secrets(secrets, host) if secrets else {}
         self._sink = sink
-        self._project, self._plan = open_plan(host, named)
+        self._named = named
         self._executor: Executor | None = None
         self._journal: Sink = ignore
         self._stopped = False
@@ -129,15 +176,17 @@ class Run:
 
     def execute(self) -> RunFinished:
         """Run what is not cached; return the counts. Errors of lock and build are raised, failed jobs are counted."""
-        host, project = self._host, self._project
-        workflow_plan = self._plan
-        state = State(project.root)
+        host = self._host
         run_id = f"{host.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         with ExitStack() as stack:
+            stack.callback(keep_within_limit, host, self._sink)
             engine = stack.enter_context(opened(host, self._sink))
-            environments = Environments(project, engine, may_add=self._may_add)
+            found = opened_plan(host, self._named, engine, may_add=self._may_add, pin=f"run {run_id}")
+            project, workflow_plan, state = found.project, found.plan, State(found.project.root)
+            if project.workflow.inputs:
+                stack.enter_context(found.inputs.in_use())
             with holding(host, project, f"run {run_id}"):
-                executor = self._prepare(workflow_plan, environments, engine)
+                executor = self._prepare(found, engine)
             written = stack.enter_context(journal.Journal(state.runs / run_id / journal.JOURNAL, host.now))
             self._journal = written
             self._emit(
@@ -157,23 +206,23 @@ class Run:
                 executor.stop()
             return executor.run(run_id)
 
-    def _prepare(self, workflow_plan: Plan, environments: Environments, engine: Engine) -> Executor:
+    def _prepare(self, found: OpenedPlan, engine: Engine) -> Executor:
         """Lock what is missing, and have the images of all jobs that are not cached; return the executor."""
+        environments = found.environments
         ids: dict[str, Digest] = {}
-        names = tuple(dict.fromkeys(job.step.environment for job in workflow_plan.jobs))
+        names = tuple(dict.fromkeys(job.step.environment for job in found.plan.jobs))
         for name in names:
             ids[name] = environments.image_id(name)
         while True:
             executor = _executor(
                 self._host,
-                self._project,
-                workflow_plan,
-                environments,
+                found,
                 ids,
                 engine,
                 self._emit,
                 cpus=self._cpus,
                 memory=self._memory,
+                secrets=self._secrets,
             )
             todo = [state.job for state in executor.assess() if state.status != "cached"]
             if todo:
@@ -192,37 +241,36 @@ class Run:
 
 def _executor(
     host: Host,
-    project: Project,
-    workflow_plan: Plan,
-    environments: Environments,
+    found: OpenedPlan,
     ids: Mapping[str, Digest],
     engine: Engine,
     sink: Sink,
     *,
     cpus: int | None = None,
     memory: int | None = None,
+    secrets: Mapping[str, bytes] | None = None,
 ) -> Executor:
     return Executor(
-        project.root,
-        workflow_plan,
+        found.project.root,
+        found.plan,
         image_ids=ids,
-        images=environments.image,
+        images=found.environments.image,
         launcher=engine.launcher,
         sink=sink,
         now=host.now,
         host=host.name,
         cpus=cpus or host.cpus,
         memory=memory or host.memory,
+        pinned=found.inputs,
+        secrets=secrets,
+        cache=found.environments.lock.cache,
     )
 
 
-def parse_size(text: str) -> int:
-    """Return the bytes that ``8GB``, ``512MiB`` or a plain number mean; UsageError for anything else."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise UsageError(f"not a size: {text!r}", hint="write it as 8GB or 512MiB")
-    power = " kMGT".lower().index(found[2].lower() or " ")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+def _read_secrets(given: Sequence[str], host: Host) -> dict[str, bytes]:
+    from repro.api.secrets import read_secrets  # noqa: PLC0415 - only where one is given
+
+    return {name: secret.data for name, secret in read_secrets(given, host).items()}
 
 
 # ---- questions about runs

@@ -13,23 +13,25 @@ from typing import TYPE_CHECKING, Final
 from repro.api.bases import found_image, parsed
 from repro.api.engine import opened
 from repro.api.environments import Environments, built_tag
+from repro.api.inputs import Inputs
 from repro.api.locked_files import LockedFiles
 from repro.api.lockfile import LockFile
 from repro.api.project import holding, open_project
 from repro.dataclass import dataclass
 from repro.digest import CHUNK, Digest
 from repro.errors import FetchError, Location, StoreError
+from repro.events import Notice
 from repro.files import open_atomic, write_atomic
 from repro.workflow.model import DockerfileEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from repro.api.engine import Engine
     from repro.api.host import Host
     from repro.api.locked_files import Files
-    from repro.data.cache import Downloads, Wanted
+    from repro.data.cache import Wanted
     from repro.digest import Json
     from repro.events import Sink
     from repro.names import Reference
@@ -78,8 +80,10 @@ def vendor_lock(host: Host, named: str | None, folder: str, *, sink: Sink) -> Ve
         own = [name for name in entries if isinstance(lock.declared(name), DockerfileEnvironment)]
         for name in own:
             _keep_image(engine, environments.image(name).image_id, place, tag=built_tag(name, engine))
-        size = sum(item.size for item in wanted.values())
-        return Vendored(len(wanted), size, fresh, len(pinned - lock.content.archives.keys()) + len(own))
+        data = _keep_inputs(lock, engine, place)
+        fresh += data.fresh
+        size = sum(item.size for item in wanted.values()) + data.bytes
+        return Vendored(len(wanted) + data.files, size, fresh, len(pinned - lock.content.archives.keys()) + len(own))
 
 
 def _fetch_and_keep(groups: Sequence[Files], files: LockedFiles, engine: Engine, folder: Path) -> int:
@@ -92,10 +96,30 @@ def _fetch_and_keep(groups: Sequence[Files], files: LockedFiles, engine: Engine,
         except FetchError as error:
             failed = failed or error
         there = [item for item in group.wanted if engine.downloads.has(item.digest)]
-        fresh += vendor_files(folder, there, engine.downloads)
+        fresh += vendor_files(folder, there, engine.downloads.path)
     if failed is not None:
         raise failed
     return fresh
+
+
+def _keep_inputs(lock: LockFile, engine: Engine, folder: Path) -> Vendored:
+    """Keep the bytes of all inputs that are locked file by file and may leave this site; say of which not."""
+    from repro.data.cache import Wanted  # noqa: PLC0415 - only for a workflow with inputs
+
+    inputs = Inputs(lock.project, engine, lock)
+    files = size = fresh = 0
+    for path, source in lock.project.workflow.inputs.items():
+        entry = lock.input(path)
+        if source.private or not entry.files:
+            why = "it is private" if source.private else "it is bound in place, and not locked file by file"
+            engine.sink(Notice("info", f"{path} is not in {folder.name}: {why}"))
+            continue
+        place = inputs.place(path)
+        where = {file.digest: place / file.name if file.name else place for file in entry.files}
+        wanted = [Wanted(f"{path}{file.name}", file.digest, file.size, ()) for file in entry.files]
+        fresh += vendor_files(folder, wanted, where.__getitem__)
+        files, size = files + len(wanted), size + entry.size
+    return Vendored(files, size, fresh, 0)
 
 
 def _keep_image(
@@ -106,8 +130,8 @@ def _keep_image(
     write_layout(engine.store, image_id, folder, tag, names)
 
 
-def vendor_files(folder: Path, wanted: Iterable[Wanted], downloads: Downloads) -> int:
-    """Keep files of the downloads in the folder; return how many it had not yet.
+def vendor_files(folder: Path, wanted: Iterable[Wanted], where: Callable[[Digest], Path]) -> int:
+    """Keep files, which are at the paths that ``where`` gives, in the folder; return how many it had not yet.
 
     StoreError where the folder cannot be written.
     """
@@ -120,7 +144,7 @@ def vendor_files(folder: Path, wanted: Iterable[Wanted], downloads: Downloads) -
             target = blobs / digest.hex
             if target.exists() and target.stat().st_size == item.size and Digest.of_file(target) == digest:
                 continue
-            with open(downloads.path(digest), "rb") as source, open_atomic(target) as out:
+            with open(where(digest), "rb") as source, open_atomic(target) as out:
                 shutil.copyfileobj(source, out, CHUNK)
             fresh += 1
         _list(folder, files.values())

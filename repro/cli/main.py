@@ -25,6 +25,8 @@ COMMANDS = {
     "build": "build the images of a workflow's environments",
     "env": "list environments, print their Dockerfiles, export them, compare their packages",
     "run": "run a workflow: lock, build, then every job that is not cached",
+    "publish": "bring results to where the workflow says, all or none",
+    "data": "list, fetch and check the inputs of a workflow; bring files to an address",
     "status": "say how the last run went and whether one is going on",
     "log": "list the runs of a project, or the jobs of one run",
     "why": "walk from a result back to inputs, commands, images and packages",
@@ -39,8 +41,9 @@ COMMANDS = {
 _EPILOG = """\
 Start with:  repro run workflow.yaml        (see examples/samtools in the source)
 Help on one: repro COMMAND --help
-Environment: REPRO_STORE (images and layers), REPRO_LAYERS (unpacked layers, on this machine), REPRO_CACHE
-             (downloads), REPRO_APT_MIRROR, REPRO_REGISTRIES (docs/reference/registries.md), REPRO_LIMITS
+Environment: REPRO_STORE (images and layers), REPRO_LAYERS (unpacked layers, on this machine), REPRO_CACHE and
+             REPRO_CACHE_LIMIT (what is fetched: docs/how-to/data.md), REPRO_APT_MIRROR, REPRO_REGISTRIES
+             (docs/reference/registries.md), REPRO_SITES (docs/reference/data.md), REPRO_LIMITS
              (docs/explanation/trust.md), NO_COLOR, REPRO_MODE (real, sub or one: how to be root in containers; see
              `repro doctor`)
 Exit status: 0 done; 1 jobs failed; 2 usage or workflow mistakes; 3 lock; 4 data or download; 5 store or lock

@@ -9,7 +9,7 @@ import pytest
 from repro.api.archives import archive_base, archives_in
 from repro.api.host import Host
 from repro.api.image_build import pairs
-from repro.api.runs import parse_size
+from repro.api.sizes import parse_size
 from repro.errors import UsageError
 from repro.workflow.model import ArchiveBase
 
