@@ -10,6 +10,7 @@ import tempfile
 import venv
 from pathlib import Path
 
+from benchmarks import moving
 from benchmarks.timing import CommandError, Outcome, in_turns, quiet, report, seconds
 from tests.execution.rootfs import make_rootfs
 
@@ -179,7 +180,12 @@ def noop(bench: Bench) -> None:
         print(f"  {'':4}stat(2) of each: {seconds(lambda paths=paths: [os.stat(path) for path in paths]):.2f}s")
 
 
-PARTS = {"hashing": hashing, "noop": noop}
+def s3(bench: Bench) -> None:
+    """Time an S3 server's objects, up and down, beside boto3's own transfer."""
+    bench.outcomes += moving.s3(bench.root)
+
+
+PARTS = {"hashing": hashing, "noop": noop, "s3": s3}
 
 
 def data(chosen: tuple[str, ...] = tuple(PARTS)) -> None:

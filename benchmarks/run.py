@@ -9,8 +9,8 @@
                                 steps, big copies, commits. A part alone: build.samtools, build.steps, build.copies,
                                 build.commits. As root; about a quarter of an hour in all
     benchmarks/run.py data      checksums of 1 GiB and of 10,000 small files, and runs over 10,000 and 100,000 files in
-                                which nothing changed, against one thread of hashlib and DVC. A part alone:
-                                data.hashing, data.noop
+                                which nothing changed, against one thread of hashlib and DVC; S3 objects up and down
+                                against boto3's own transfer. A part alone: data.hashing, data.noop, data.s3
     benchmarks/run.py transfer  push and pull of the naive samtools image against podman and skopeo. As root
 
 Without a name: all of them. A peer that is not installed is left out and named (on Debian: docker.io, buildah, podman,
