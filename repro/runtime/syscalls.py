@@ -42,6 +42,7 @@ RESOLVE_IN_ROOT = 0x10
 
 # uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_CAPBSET_DROP = 24
@@ -58,9 +59,15 @@ _SIGCHLD = 17
 
 # Numbers below 424 differ per architecture; from there on they are the same everywhere.
 _NUMBERS = {
-    "x86_64": {"clone": 56, "pivot_root": 155, "capset": 126, "seccomp": 317},
-    "aarch64": {"clone": 220, "pivot_root": 41, "capset": 91, "seccomp": 277},
-}.get(MACHINE, {})
+    "x86_64": {
+        "clone": 56, "pivot_root": 155, "capset": 126, "seccomp": 317,
+        "setgroups": 116, "setresuid": 117, "setresgid": 119,
+    },
+    "aarch64": {
+        "clone": 220, "pivot_root": 41, "capset": 91, "seccomp": 277,
+        "setgroups": 159, "setresuid": 147, "setresgid": 149,
+    },
+}.get(MACHINE, {})  # fmt: skip
 _CLOSE_RANGE = 436
 _OPENAT2 = 437
 _MOUNT_SETATTR = 442
@@ -209,6 +216,21 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
 
 class _FilterProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def act_as(uid: int, gid: int) -> None:
+    """Give the calling thread, and it alone, these effective IDs and no other groups (credentials(7)).
+
+    libc's functions would change every thread of the process (nptl(7)). The kernel takes a change for a reason to
+    close the process's files in /proc to others; that is undone.
+    """
+    dumpable = prctl(PR_GET_DUMPABLE)
+    try:
+        _check(_syscall(*_long(_NUMBERS["setgroups"], 0, 0)))
+        _check(_syscall(*_long(_NUMBERS["setresgid"], -1, gid, -1)))
+        _check(_syscall(*_long(_NUMBERS["setresuid"], -1, uid, -1)))
+    finally:
+        prctl(PR_SET_DUMPABLE, dumpable)
 
 
 def load_seccomp(program: bytes) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from repro.digest import Json
 
 STAGING = ".repro-staging-"
+_LOOK = "see that there is room, that no name is too long, and that you may use it"  # some servers say only: failure
 _SMALLEST = 1 << 16  # bytes at a time over the slowest line
 _STAGED = re.compile(rf"{re.escape(STAGING)}[0-9a-f]{{16}}/[0-9a-f]{{16}}")
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
@@ -129,7 +130,7 @@ def failure(error: OSError, address: str) -> Broken | FetchError | ExistsError:
         return FetchError(f"there is no room for {address}", why=why, hint="free space or quota on the server")
     if number in _PASSING:
         return Broken(f"{address}: {why}")
-    return FetchError(f"{address} cannot be used", why=why)
+    return FetchError(f"{address} cannot be used", why=why, hint=_LOOK)
 
 
 def below(root: str, name: str) -> str:
