@@ -188,8 +188,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if options.debug:
         import logging  # noqa: PLC0415 - costs as much as the interpreter's own start
 
-        logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)6d %(name)s: %(message)s")
-        logging.getLogger("urllib3").setLevel(logging.INFO)
+        # Only ours: what libraries log of a protocol may have logins in it.
+        logging.basicConfig(level=logging.INFO, format="%(relativeCreated)6d %(name)s: %(message)s")
+        logging.getLogger("repro").setLevel(logging.DEBUG)
     if options.command is None:
         parser.print_help()
         return 0
