@@ -18,7 +18,7 @@ from repro.dataclass import dataclass
 from repro.digest import CHUNK, Digest
 from repro.errors import DataError, FetchError, StoreError, UsageError
 from repro.events import ignore
-from repro.files import open_atomic, remove_tree
+from repro.files import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,27 +121,34 @@ def _put_into(place: Path, target: Path, digest: Digest, lock: LockFile) -> None
         elif target.exists():
             if lock.cache.digest_file(target)[0] != digest:
                 raise DataError(f"{target} holds something else", hint="move it away, or name another folder")
-        elif place.is_dir():
-            _copy_folder(place, target)
         else:
-            _copy_file(place, target)
+            _copy(place, target)
     except OSError as error:
-        raise StoreError(f"{target} cannot be written", why=error.strerror) from error
+        hint = "see that there is room, and that you may write there; then run it again"
+        raise StoreError(f"{target} cannot be written", why=error.strerror, hint=hint) from error
 
 
-def _copy_folder(place: Path, target: Path) -> None:
+def _copy(place: Path, target: Path) -> None:
+    """Make ``target`` a copy of a file or a folder, which is seen as a whole."""
     half = target.with_name(f".{target.name}.repro-new")
     remove_tree(half)  # of a copy that was killed here
-    for folder, _, names in os.walk(place):
-        inside = half / os.path.relpath(folder, place)
-        inside.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            _copy_file(Path(folder, name), inside / name)
-    half.rename(target)
+    half.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not place.is_dir():
+            _copy_file(place, half)
+        for folder, _, names in os.walk(place):
+            inside = half / os.path.relpath(folder, place)
+            inside.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                _copy_file(Path(folder, name), inside / name)
+        half.rename(target)
+    except OSError:
+        remove_tree(half)
+        raise
 
 
 def _copy_file(place: Path, target: Path) -> None:
-    with open(place, "rb") as source, open_atomic(target, durable=False) as out:
+    with open(place, "rb") as source, open(target, "wb") as out:
         try:
             fcntl.ioctl(out.fileno(), _FICLONE, source.fileno())
         except OSError:  # no reflinks here, or another file system

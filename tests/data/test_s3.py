@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import random
 import signal
 import ssl
 import subprocess
@@ -16,7 +16,7 @@ import pytest
 
 from repro.data.answers import Broken, NotThereError
 from repro.data.sources import s3_download, s3_reading
-from repro.data.sources.model import ChangedError, DeniedError, ExistsError, Reach, SourceFile
+from repro.data.sources.model import ChangedError, DeniedError, ExistsError, Found, Reach, SourceFile
 from repro.data.sources.s3 import S3Target, open_s3_source, open_s3_target
 from repro.data.sources.s3_publishing import SMALL
 from repro.data.sources.s3_upload import PART, part_size
@@ -104,7 +104,7 @@ def staged(target, name, path):
 def a_file(folder, size, seed=b"x"):
     """Return a local file of ``size`` bytes that no two parts have in common."""
     path = folder / f"file-{seed.hex()}-{size}"
-    path.write_bytes(b"".join(hashlib.sha256(seed + b"%d" % index).digest() for index in range(size // 32 + 1))[:size])
+    path.write_bytes(random.Random(seed).randbytes(size))
     return path
 
 
@@ -491,6 +491,16 @@ def test_a_server_without_conditions_is_written_to_after_a_look(opened, answerin
     target = opened("s3://bucket/p/", environ_of(running.url), write=True)
     assert publish(target, "a", a_file(tmp_path, 10)).etag == "e"
     assert running.count("PUT") == 2
+
+
+def test_what_a_look_finds_is_not_written_over(opened, answering, tmp_path):
+    """A server that ignores conditions is not even asked to."""
+    running = answering(lambda handler, request, body: reply(handler, 200, b"", {"etag": '"now"'}))
+    target = opened("s3://bucket/p/", environ_of(running.url), write=True)
+    for replaces in (None, Found(10, etag="before")):
+        with pytest.raises(ExistsError):
+            publish(target, "a", a_file(tmp_path, 10), replaces=replaces)
+    assert running.count("PUT") == 0
 
 
 @pytest.mark.parametrize("size", [10, SMALL + 1])

@@ -1,4 +1,4 @@
-"""Fixtures for registries that fail: a real one, a man in the middle, and who pulls through him."""
+"""Fixtures for servers that fail: a registry, a man in the middle and who pulls through him; and servers of data."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import signal
 import pytest
 
 from repro.digest import Digest
+from repro.files import remove_tree
+from repro.oci.store import Store
 from tests import servers
+from tests.build.conftest import MODE, put_base
 from tests.faults.bench import Bench
+from tests.faults.data_lab import Desk
+from tests.faults.data_lab import Lab as DataLab
 from tests.faults.lab import BIG, SMALL, Lab
 from tests.faults.middleman import Middleman
+from tests.faults.warm import Warm
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +50,20 @@ def middle(lab):
 def reader(tmp_path, middle):
     """A bench with an empty store, whose registry is the man in the middle."""
     return Bench(tmp_path / "reader", middle.host)
+
+
+@pytest.fixture(scope="module")
+def servers_of_data():
+    """Servers of every protocol, each behind a wire."""
+    with DataLab(pytest.skip) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    """A function that makes a machine in a folder, with the settings of a server's clients."""
+    store = Store(tmp_path_factory.mktemp("machines") / "store", MODE.value)
+    store.tag("base", put_base(store))
+    with Warm(tmp_path_factory.mktemp("warm")) as warm:
+        yield lambda folder, settings, **more: Desk(folder, warm, store.root, settings, **more)
+    remove_tree(store.root)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 import threading
+import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from repro.data.sources.model import Reach
     from repro.errors import FetchError
     from repro.workflow.model import Access
+
+_LOG = logging.getLogger(__name__)
 
 
 class S3Client:
@@ -60,8 +65,12 @@ class S3Client:
             parameters["Key"] = key
         if self._access.requester_pays and operation != "get_bucket_versioning":
             parameters["RequestPayer"] = "requester"
-        answer: dict[str, Any] = await getattr(client, operation)(Bucket=self.bucket, **parameters)
-        return answer
+        data = parameters.get("Body")
+        if data is None:
+            answer: dict[str, Any] = await getattr(client, operation)(Bucket=self.bucket, **parameters)
+            return answer
+        parameters["Body"] = body = _Body(data)
+        return await _taken(getattr(client, operation)(Bucket=self.bucket, **parameters), body, self._reach.timeout)
 
     async def content(self, key: str, **parameters: Any) -> bytes:
         """Return the bytes of an object, small ones, within the event loop; the errors are botocore's."""
@@ -96,8 +105,44 @@ class S3Client:
                     self._opened = open_file_system(self._access, self._reach)
                 except foreign() as error:
                     raise self._plain(error, "") from error
+                self._opened.loop.set_exception_handler(_note)
             return self._opened
 
     def _plain(self, error: Exception, key: str) -> Broken | FetchError:
         endpoint = self._access.endpoint or self._reach.environ.get("AWS_ENDPOINT_URL_S3", "")
         return plain(error, self.address(key), endpoint)
+
+
+class _Body(io.BytesIO):
+    """Bytes to send; ``taken`` is when the connection last took some of them."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.taken = time.monotonic()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes."""
+        self.taken = time.monotonic()
+        return super().read(size)
+
+
+async def _taken(asking: Coroutine[Any, Any, dict[str, Any]], body: _Body, timeout: float) -> dict[str, Any]:
+    """Return what ``asking`` does; TimeoutError where ``body`` is taken no further, and no answer comes.
+
+    The HTTP client knows silence only once it has sent all. Its own patience with the answer comes on top of ours.
+    """
+    task = asyncio.ensure_future(asking)
+    try:
+        while not task.done():
+            left = body.taken + 2 * timeout - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            await asyncio.wait({task}, timeout=left)
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Write down what a connection that broke says to nobody: whoever used it was told."""
+    _LOG.debug("%s", context.get("message"), exc_info=context.get("exception"))

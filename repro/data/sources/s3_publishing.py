@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import os
 import uuid
 from pathlib import Path
@@ -21,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from repro.data.answers import NotThereError
 from repro.data.sources.model import ChangedError, ExistsError, Found
 from repro.data.sources.s3_errors import UnsupportedError
-from repro.data.sources.s3_reading import etag_of, key_below, version_of
+from repro.data.sources.s3_reading import etag_of, explain, key_below, version_of
 from repro.data.sources.s3_upload import Upload, part_size, read_whole
 from repro.digest import Digest
-from repro.errors import DataError
+from repro.errors import DataError, FetchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -132,6 +131,9 @@ class S3Target:
             answer = self._client.call("head_object", key, ChecksumMode="ENABLED")
         except NotThereError:
             return None
+        except FetchError as error:
+            explain(self._client, key, error)
+            raise
         found = Found(answer["ContentLength"], _digest_of(answer), etag_of(answer), version_of(answer))
         return found, answer.get("Metadata", {}).get(_STAGED, "")
 
@@ -184,7 +186,7 @@ class S3Target:
         return self._client.call(
             "put_object",
             key,
-            Body=io.BytesIO(data),
+            Body=data,
             ChecksumSHA256=base64.b64encode(bytes.fromhex(digest.hex)).decode(),
             Metadata={_SHA256: digest.hex, _STAGED: str(token["staged"])},
             **conditions,

@@ -129,19 +129,26 @@ def key_below(key: str, name: str) -> str:
 
 def looked_at(client: S3Client, key: str, name: str, version: str = "") -> SourceFile:
     """Return what a HEAD tells of an object, called ``name``; the errors of `S3Client` with all that can be known."""
-    from botocore import exceptions  # noqa: PLC0415
-
     parameters = {"VersionId": version} if version else {}
     try:
         return _answered(name, client.call("head_object", key, **parameters))
     except FetchError as error:
-        if not isinstance(error.__cause__, exceptions.ClientError):
-            raise
-        # The answer to a HEAD has no body, so no reason: no such bucket, or key; an expired login, or no right. One
-        # to the same GET has. Should that succeed, the first answer stands.
-        with contextlib.suppress(ChangedError):  # an empty object has no first byte
-            client.wait(client.content(key, Range="bytes=0-0", **parameters), key)
+        explain(client, key, error, **parameters)
         raise error from None
+
+
+def explain(client: S3Client, key: str, error: FetchError, **parameters: str) -> None:
+    """Raise, instead of the ``error`` that a HEAD ended with, one that knows the reason; return where nobody does.
+
+    The answer to a HEAD has no body, so no reason: no such bucket, or key; an expired login, or no right. One to the
+    same GET has. Should that succeed, the first answer stands.
+    """
+    from botocore import exceptions  # noqa: PLC0415
+
+    if not isinstance(error.__cause__, exceptions.ClientError):
+        return
+    with contextlib.suppress(ChangedError):  # an empty object has no first byte
+        client.wait(client.content(key, Range="bytes=0-0", **parameters), key)
 
 
 def _answered(name: str, answer: Mapping[str, Any]) -> SourceFile:

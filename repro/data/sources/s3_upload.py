@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import io
 import zlib
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from repro.digest import Digest
 from repro.errors import DataError, FetchError
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -143,7 +143,7 @@ class Upload:
             self._key,
             UploadId=self._identity,
             PartNumber=number,
-            Body=io.BytesIO(data),
+            Body=data,
             ChecksumCRC32=checksum,  # the server refuses other bytes
         )
 

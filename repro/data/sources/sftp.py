@@ -174,7 +174,8 @@ class _Sftp:
                 if isinstance(error, OSError) and error.errno:
                     raise failure(error, self.address(path)) from error
                 why = f"the server says: {error}"
-                raise FetchError(f"{self.address(path)} cannot be used", why=why) from error
+                hint = "see that there is room, and that you may do this there"  # SFTP 3 has no words for either
+                raise FetchError(f"{self.address(path)} cannot be used", why=why, hint=hint) from error
             except UnicodeDecodeError as error:
                 raise FetchError(f"{self.address(path)} has a name in it that is not UTF-8") from error
 
