@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import moving
 from benchmarks.timing import CommandError, Outcome, in_turns, quiet, report, seconds
+from tests.data.served.s3 import missing
 from tests.execution.rootfs import make_rootfs
 
 REPRO = (str(Path(sys.executable).parent / "repro"),)
@@ -127,16 +128,22 @@ class Bench:
 
 
 def find_dvc(place: Path) -> str | None:
-    """Return DVC's command: of this host, else from a virtual environment made with the configured package index."""
-    if found := shutil.which("dvc"):
-        return found
+    """Return DVC's command: of this host, else from a virtual environment; None where it cannot be had."""
+    found = shutil.which("dvc")
+    if found is None and (made := environment(place, "dvc")) is not None:
+        found = str(made / "bin" / "dvc")
+    return found
+
+
+def environment(place: Path, package: str) -> Path | None:
+    """Return a virtual environment with a peer's package, from the configured index; None where it cannot be had."""
     try:
         venv.create(place, with_pip=True)
-        quiet(str(place / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "dvc")
+        quiet(str(place / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", package)
     except (CommandError, OSError) as error:
-        print(f"  dvc: cannot be had, left out: {str(error).splitlines()[-1]}")
+        print(f"  {package}: cannot be had, left out: {str(error).splitlines()[-1]}")
         return None
-    return str(place / "bin" / "dvc")
+    return place
 
 
 def digests(paths: list[str], cache: Path) -> dict[str, float]:
@@ -182,7 +189,10 @@ def noop(bench: Bench) -> None:
 
 def s3(bench: Bench) -> None:
     """Time an S3 server's objects, up and down, beside boto3's own transfer."""
-    bench.outcomes += moving.s3(bench.root)
+    if missing():
+        print(f"  s3: left out: {missing()} is not here")
+    elif (boto := environment(bench.root / "boto3", "boto3")) is not None:
+        bench.outcomes += moving.s3(bench.root, boto / "bin" / "python")
 
 
 PARTS = {"hashing": hashing, "noop": noop, "s3": s3}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import statistics
-import sys
 from typing import TYPE_CHECKING
 
 from benchmarks.builders import REPRO
 from benchmarks.timing import Outcome, quiet, seconds
-from tests.data.served.s3 import S3Server, missing
+from tests.data.served.s3 import S3Server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,21 +42,18 @@ steps: {{any: {{environment: any, inputs: {{data: data/}}, outputs: {{out: out}}
 """
 
 
-def s3(folder: Path) -> list[Outcome]:
-    """Time both ways of both kinds, in ``folder``."""
-    if missing():
-        print(f"  left out: {missing()} is not here")
-        return []
+def s3(folder: Path, python: Path) -> list[Outcome]:
+    """Time both ways of both kinds, in ``folder``; ``python`` has boto3."""
     print(_EXPLAINED)
     server = S3Server(folder / "server")
     server.start()
     try:
-        return [one for what, sizes in _SIZES.items() for one in _both(folder, server, what, sizes)]
+        return [one for what, sizes in _SIZES.items() for one in _both(folder, server, python, what, sizes)]
     finally:
         server.close()
 
 
-def _both(folder: Path, server: S3Server, what: str, sizes: list[int]) -> list[Outcome]:
+def _both(folder: Path, server: S3Server, python: Path, what: str, sizes: list[int]) -> list[Outcome]:
     """Return how long both ways take of files of these sizes."""
     data = folder / f"data-{len(sizes)}"
     data.mkdir()
@@ -66,7 +62,7 @@ def _both(folder: Path, server: S3Server, what: str, sizes: list[int]) -> list[O
             file.writelines(os.urandom(1 << 20) for _ in range(size >> 20))
     env = {**os.environ, **server.settings, "REPRO_STORE": os.fspath(folder / "store")}
     numbers = itertools.count()
-    boto = (sys.executable, "-c", _BOTO)
+    boto = (os.fspath(python), "-c", _BOTO)
     times: dict[str, dict[str, list[float]]] = {way: {"repro": [], "boto3": []} for way in ("up", "down")}
     for _ in range(_ROUNDS):
         ours, theirs = f"{data.name}/ours-{next(numbers)}", f"{data.name}/theirs-{next(numbers)}"

@@ -173,7 +173,8 @@ def test_failure_takes_everything_back(server, made, tmp_path):
     assert (_expected(BYTES), []) == (_seen(server, area), _staged(server, area))
 
 
-@pytest.mark.parametrize("attempts", [12, pytest.param(1, marks=pytest.mark.judge)])
+@pytest.mark.judge
+@pytest.mark.parametrize("attempts", [12, 1])
 def test_server_that_dies_in_mid_transfer(server, made, tmp_path, attempts):
     """A server that is started again soon is waited for; for one that is not, what was sent is kept."""
     if server.kind == "folder":

@@ -120,6 +120,7 @@ def test_log_and_status_tell_of_the_runs(example):
     assert "succeeded" in example.repro("status").stdout
 
 
+@pytest.mark.judge
 def test_deleted_store_gives_the_same_without_network(example, account):
     """With the store gone, the mirror gone and the downloads there: same image IDs, same bytes of every output."""
     if account.path != str(PROJECT):

@@ -48,7 +48,7 @@ _PORTS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
 def missing() -> str:
     """Return what the server needs and is not here; empty where all is."""
     absent = [] if _weed() else ["weed"]
-    absent += [name for name in ("boto3", "s3fs") if importlib.util.find_spec(name) is None]
+    absent += [name for name in ("botocore", "s3fs") if importlib.util.find_spec(name) is None]
     return ", ".join(absent)
 
 
@@ -90,12 +90,12 @@ class S3Server(Killable):
         }
 
     def client(self, access: str = ADMIN[0], secret: str = ADMIN[1]) -> Any:
-        """Return boto3's client for a login, the other way to look at the server."""
-        import boto3
+        """Return botocore's own client for a login, the other way to look at the server."""
+        import botocore.session
         from botocore.config import Config
 
         if (access, secret) not in self._clients:
-            self._clients[access, secret] = boto3.client(
+            self._clients[access, secret] = botocore.session.get_session().create_client(
                 "s3",
                 endpoint_url=self.endpoint,
                 aws_access_key_id=access,
