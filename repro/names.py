@@ -149,8 +149,9 @@ class DataUri:
 
 
 def hidden(address: str) -> str:
-    """Return an address without what may be a password in it, fit for a message."""
-    return re.sub(r"(?<=://)[^/@]*@", "", address)
+    """Return an address without what may be a login in it, fit for a message: no user, and no values of a query."""
+    bare = re.sub(r"(?<=://)[^/@]*@", "", address)
+    return re.sub(r"(?<==)[^&\s]+", "***", bare) if re.match(r"https?://", bare) and "?" in bare else bare
 
 
 def familiar_repository(repository: str) -> str:

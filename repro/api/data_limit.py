@@ -35,6 +35,16 @@ def collect_data(host: Host, *, limit: str | None = None, dry_run: bool = False,
         return evict(host.cache_root, most, dry_run=dry_run)
 
 
+def require_limit(host: Host) -> None:
+    """Raise UsageError where ``$REPRO_CACHE_LIMIT`` is no size: before a run, not after it."""
+    text = host.environ.get(_VARIABLE)
+    if text:
+        try:
+            parse_size(text)
+        except UsageError as error:
+            raise UsageError(f"{_VARIABLE}: {error.message}", hint=error.hint) from error
+
+
 def keep_within_limit(host: Host, sink: Sink) -> None:
     """Remove what is above the limit, where one is set; where others use what was fetched, the last of them does."""
     from repro.data.keeping import evict  # noqa: PLC0415 - only where a limit is set

@@ -58,6 +58,12 @@ class _Known:
             self._named = {file.name: file for file in self.entry.files}
         return [self._named[name]] if name in self._named else []
 
+    def stamps_of(self, name: str) -> dict[str, Stamp]:
+        """Return the stamps that a file of the folder had, or all files in a folder of it."""
+        if not name.endswith("/"):
+            return {name: self.stamps[name]} if name in self.stamps else {}
+        return {below: one for below, one in self.stamps.items() if below.startswith(name)}
+
 
 class Inputs:
     """The pinned inputs of ``project``, as `repro.execution.pinned.Pinned` has them; safe from many threads.
@@ -216,7 +222,7 @@ class Inputs:
         if known.checked is None:
             self._whole(known)
         stamps = signature(place / name, folder=folder)
-        if any(known.stamps.get(f"{name}{below}") != stamp for below, stamp in stamps) and entry.fingerprint != "label":
+        if entry.fingerprint != "label" and known.stamps_of(name) != {f"{name}{below}": one for below, one in stamps}:
             self._whole(known)
         if entry.files:
             return self._promised(path, known, name), stamps

@@ -11,7 +11,7 @@ from repro.api.publish_files import claim, items, left_out, refuse_private, requ
 from repro.api.publish_records import PublicationRecord, PublishedFile, keep_record, read_records
 from repro.api.publish_targets import Destination, settle_others
 from repro.api.runs import assessed, opened_plan
-from repro.data.checksum import StatCache
+from repro.data.checksum import StatCache, walk
 from repro.dataclass import dataclass
 from repro.errors import UsageError
 from repro.events import Notice
@@ -162,12 +162,25 @@ def _refuse_same(destinations: Sequence[Destination]) -> None:
 
 
 def _private(found: OpenedPlan) -> Mapping[Digest, str]:
-    """Return the project paths of inputs that must not leave this site, by the digests of their files."""
+    """Return the project paths of inputs that must not leave this site, by the digests of their files.
+
+    Of a folder on this machine these are the files that are there now; one that is too big for that (`mount` with
+    another fingerprint than ``sha256``) is hashed all the same: what leaves cannot be called back.
+    """
     digests: dict[Digest, str] = {}
     for path, source in found.project.workflow.inputs.items():
         entry = found.environments.lock.content.inputs.get(path) if source.private else None
-        if entry is not None:
-            digests |= {file.digest: f"{path}{file.name}" for file in entry.files} or {entry.digest: path}
+        if entry is None:
+            continue
+        place = found.inputs.local(source)
+        if entry.files or place is None:
+            digests |= {file.digest: f"{path}{file.name}" for file in entry.files}
+        elif place.is_dir():
+            names = [one for one in walk(place) if one.kind == "file"]
+            hashed = found.environments.lock.cache.digest_files([one.path for one in names])
+            digests |= {digest: f"{path}{one.name}" for one, (digest, _) in zip(names, hashed, strict=True)}
+        else:
+            digests[found.environments.lock.cache.digest_file(place)[0]] = path
     return digests
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from repro import __version__
-from repro.api.data_limit import keep_within_limit
+from repro.api.data_limit import keep_within_limit, require_limit
 from repro.api.engine import Engine, opened
 from repro.api.environment_build import Manner
 from repro.api.environments import Environments, used_environments
@@ -159,6 +159,7 @@ class Run:
         self._host = host
         self._cpus = min(cpus or host.cpus, host.cpus)
         self._memory = host.memory if memory is None else parse_size(memory)
+        require_limit(host)
         self._may_add = not locked
         self._secrets = _read_secrets(secrets, host) if secrets else {}
         self._sink = sink

@@ -10,14 +10,16 @@ from repro.cli.arguments import add_json, add_workflow, console, print_json, pri
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 _EPILOG = """\
 `repro lock` resolves what is new and what has changed; every version stays that still fits. Commit workflow.lock.
 
   repro lock --upgrade                  take what there is today, for everything
   repro lock --upgrade plot             for one environment (repeatable); a base is named as in archive:debian/bookworm
+  repro lock --upgrade raw/reads.fq     for one input, by its project path: accept the bytes that are there now
   repro lock --diff                     say what would change, and write nothing; with --upgrade as well
-  repro lock --check                    say of each package and image whether it can still be had, and from where
+  repro lock --check                    say of each package, image and input whether it can still be had, and from where
   repro lock --vendor vendor/           keep all the bytes in a folder; build from it with REPRO_VENDOR=vendor/
 """
 
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="NAME",
-        help="resolve anew, to what there is today: everything, or the environment or base NAME (repeatable)",
+        help="resolve anew, to what there is today: everything, or the environment, base or input NAME (repeatable)",
     )
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--diff", action="store_true", help="print what would change; write nothing")
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     host = api.Host.current()
     if options.check:
         return _check(host, options)
-    names = _names(options)
+    names = _names(host, options)
     with console(options) as sink:
         changes = api.lock(host, options.workflow, upgrade=names, dry=options.diff, sink=sink)
         kept = api.vendor_lock(host, options.workflow, options.vendor, sink=sink) if options.vendor else None
@@ -60,16 +62,21 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _names(options: argparse.Namespace) -> tuple[str, ...] | None:
-    """Return what to upgrade: None is nothing, no names are all. A path behind --upgrade is the workflow's."""
+def _names(host: api.Host, options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Return what to upgrade: None is nothing, no names are all. A workflow's file behind --upgrade is just that."""
     if options.upgrade is None:
         return None
     names = [name for name in options.upgrade if name]
-    paths = [name for name in names if not name.startswith("archive:") and {".", "/"} & set(name)]
-    if paths and options.workflow is None:
-        options.workflow = paths[-1]
-        names.remove(paths[-1])
+    files = [name for name in names if _is_workflow(host.cwd / name)]
+    if files and options.workflow is None:
+        options.workflow = files[-1]
+        names.remove(files[-1])
     return tuple(names)
+
+
+def _is_workflow(path: Path) -> bool:
+    """Return whether a workflow is there; an input of that path would be data, and no YAML of ours."""
+    return (path / "workflow.yaml").is_file() or (path.suffix in (".yaml", ".yml") and path.is_file())
 
 
 def _check(host: api.Host, options: argparse.Namespace) -> int:

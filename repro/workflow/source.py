@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 _BREAKS = re.compile("[\n\x85\u2028\u2029]")  # as libyaml counts lines
 _TAB = "\t"
 # keys of signed and token-bearing URLs of S3, Google, Azure and data repositories: who has one needs no other login
-SIGNED = r"(?:x-(?:amz|goog)-(?:signature|security-token)|signature|sig|(?:access_|auth_)?token|api_?key|password)="
+SIGNED = (
+    r"(?:x-(?:amz|goog)-[a-z-]+|sig|key|auth|jwt|pwd|hmac|session"
+    r"|[\w.-]*(?:token|api[_-]?key|access[_-]?key|secret|signature|passw(?:or)?d|credentials?|session[_-]?id))="
+)
 # what comes before an "@": a login, also one whose password has a slash in it; or the value of such a key
 _LOGIN = re.compile(
     r"(?P<before>\w:/+)(?:[^/@\s]+|[^/@\s:]+:(?!\d+/)\S+)(?=@)"

@@ -37,6 +37,7 @@ params: {version: v1}
 environments: {tool: {image: base}}
 inputs:
   secret.txt: {uri: elsewhere/secret.txt, private: true}
+  closed/: {uri: elsewhere/closed/, private: true, mount: true, fingerprint: {label: closed-1}}
 steps:
   table:
     environment: tool
@@ -57,6 +58,11 @@ steps:
     inputs: {secret: secret.txt}
     outputs: {copy: copy.txt}
     run: cat {{ inputs.secret }} > {{ outputs.copy }}
+  leak:
+    environment: tool
+    inputs: {closed: closed/}
+    outputs: {leak: leak.txt}
+    run: cat {{ inputs.closed }}deep/one.txt > {{ outputs.leak }}
 """
 RESULTS = {"table.tsv": b"a\nb\n", "plots/deep/one.svg": b"one\n", "plots/link.svg": b"one\n"}
 
@@ -72,6 +78,8 @@ def made(tmp_path_factory):
     (project / "workflow.yaml").write_text(WORKFLOW)
     (project / "words.txt").write_text("a\nb\n")
     (project / "elsewhere/secret.txt").write_text("secret\n")
+    (project / "elsewhere/closed/deep").mkdir(parents=True)
+    (project / "elsewhere/closed/deep/one.txt").write_text("closed\n")
     env = {**os.environ, "PYTHONPATH": str(PROJECT), "REPRO_STORE": str(store.root), "NO_COLOR": "1"}
     ran = subprocess.run(
         [sys.executable, "-m", "repro", "run"], cwd=project, env=env, text=True, capture_output=True, check=False
@@ -200,6 +208,13 @@ def test_copy_of_a_private_input_is_not_published(desk):
     """The bytes of a private input do not leave under another name."""
     host = desk("  copy.txt: ../out/copy.txt\n")
     with pytest.raises(DataError, match=r"copy of secret\.txt, which is private"):
+        publish(host, None, sink=ignore)
+
+
+def test_copy_of_a_file_in_a_private_folder_is_not_published(desk):
+    """Nor do they where the folder is bound in place, and nobody read it until now."""
+    host = desk("  leak.txt: ../out/leak.txt\n")
+    with pytest.raises(DataError, match=r"copy of closed/deep/one\.txt, which is private"):
         publish(host, None, sink=ignore)
 
 

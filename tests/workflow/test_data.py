@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from workflow_cases import CASES
 
 from repro.errors import DataError, LockError, WorkflowError
+from repro.names import hidden
 from repro.workflow.loader import load
 from repro.workflow.model import Access, Fingerprint
 from repro.workflow.plan import read
@@ -313,3 +314,25 @@ publish: {out/: s3://b/out/, out/a.txt: s3://b/a, out/c.txt: s3://b/c}
     assert ["publish.out/c.txt"] == [field for field, _, _ in _mistakes(text, tmp_path, {})]
     broken = text.replace("foreach: {s: [a, b]}", "foreach: {table: none.tsv}")
     assert ["steps.a.foreach.table"] == [field for field, _, _ in _mistakes(broken, tmp_path, {})]
+
+
+@pytest.mark.parametrize(
+    "key", ["X-Amz-Credential", "private_token", "download_token", "auth", "key", "jwt", "hmac", "api-key", "PASSWD"]
+)
+def test_a_login_in_a_query_is_refused_and_not_shown(key):
+    """Whatever it is called: the file is committed, and the lock would have it."""
+    text = f'repro: 1\ninputs: {{a.txt: "https://server/a?part=1&{key}=hunter2"}}\n'
+    with pytest.raises(WorkflowError) as caught:
+        load(text, "workflow.yaml")
+    assert any(problem.path == "inputs.a.txt" for problem in caught.value.problems)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_ordinary_query_is_an_address():
+    """Data repositories choose files by it; a message shows its names alone."""
+    text = 'repro: 1\ninputs: {a.txt: "https://server/a?id=NM_1&format=fasta"}\n'
+    with pytest.raises(WorkflowError) as caught:
+        load(text, "workflow.yaml")
+    assert [problem.path for problem in caught.value.problems] == ["steps"]
+    assert hidden("https://server/a?id=NM_1&format=fasta") == "https://server/a?id=***&format=***"
+    assert hidden("s3://bucket/a?b=c") == "s3://bucket/a?b=c"
