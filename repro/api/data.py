@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 from repro.api.engine import opened
 from repro.api.inputs import Inputs
 from repro.api.lockfile import LockFile
-from repro.api.project import holding, open_project
+from repro.api.project import DEFAULT_FILE, holding, open_project
+from repro.data.checksum import StatCache, walk
 from repro.dataclass import dataclass
 from repro.digest import CHUNK, Digest
 from repro.errors import DataError, FetchError, StoreError, UsageError
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 
     from repro.api.host import Host
     from repro.api.project import Project
-    from repro.data.model import InputLock
-    from repro.events import Sink
+    from repro.data.model import InputFile, InputLock
+    from repro.data.sources.model import SourceFile
+    from repro.events import FileRecord, Sink
     from repro.workflow.model import DataSource
 
 _NAMED = 3  # differences that a line tells
@@ -104,47 +107,62 @@ def get_data(
             record = inputs.check(path)[0]
             place = inputs.place(path)
             if to is not None:
-                target = host.cwd / to / path.rstrip("/")
-                _put_into(place, target, record.digest, lock)
+                target = Path(os.path.normpath(host.cwd / to / path.rstrip("/")))
+                _put_into(place, target, record, lock.cache, listed=inputs.listed(path))
                 place = target
             found.append(Gotten(path, str(place), record.digest, record.size))
         lock.cache.save()
     return tuple(found)
 
 
-def _put_into(place: Path, target: Path, digest: Digest, lock: LockFile) -> None:
-    """Make ``target`` a copy of ``place``; what is there already with the same bytes stays."""
+def _put_into(place: Path, target: Path, record: FileRecord, cache: StatCache, *, listed: bool) -> None:
+    """Make ``target`` a copy of ``place``; what is there already with the same bytes stays.
+
+    ``listed``: a folder was locked as a server lists it, so that its links are files, and none is executable.
+    """
     try:
-        if target.is_dir():
-            if lock.cache.digest_folder(target)[0] != digest:
-                raise DataError(f"{target} holds something else", hint="move it away, or name another folder")
-        elif target.exists():
-            if lock.cache.digest_file(target)[0] != digest:
-                raise DataError(f"{target} holds something else", hint="move it away, or name another folder")
-        else:
-            _copy(place, target)
+        if not os.path.lexists(target):
+            _copy(place, target, record, listed=listed)
+        elif record.asserted or target.is_dir() != record.folder or _digest(target, cache) != record.digest:
+            raise DataError(f"{target} holds something else", hint="move it away, or name another folder")
     except OSError as error:
         hint = "see that there is room, and that you may write there; then run it again"
         raise StoreError(f"{target} cannot be written", why=error.strerror, hint=hint) from error
 
 
-def _copy(place: Path, target: Path) -> None:
-    """Make ``target`` a copy of a file or a folder, which is seen as a whole."""
+def _digest(path: Path, cache: StatCache) -> Digest:
+    return (cache.digest_folder(path) if path.is_dir() else cache.digest_file(path))[0]
+
+
+def _copy(place: Path, target: Path, record: FileRecord, *, listed: bool) -> None:
+    """Make ``target`` a copy of a file or a folder, which is seen when it is whole, and has the right bytes."""
     half = target.with_name(f".{target.name}.repro-new")
     remove_tree(half)  # of a copy that was killed here
     half.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if not place.is_dir():
+    with contextlib.ExitStack() as undo:
+        undo.callback(remove_tree, half)
+        if record.folder:
+            _copy_folder(place, half, listed=listed)
+        else:
             _copy_file(place, half)
-        for folder, _, names in os.walk(place):
-            inside = half / os.path.relpath(folder, place)
-            inside.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                _copy_file(Path(folder, name), inside / name)
+        if not record.asserted and _digest(half, StatCache(half)) != record.digest:
+            raise DataError(f"{place} changed while it was copied", hint="run it again once nothing writes to it")
         half.rename(target)
-    except OSError:
-        remove_tree(half)
-        raise
+        undo.pop_all()
+
+
+def _copy_folder(place: Path, target: Path, *, listed: bool) -> None:
+    target.mkdir()
+    for entry in walk(place):  # a folder comes before what is in it
+        path = target / entry.name
+        if entry.kind == "folder":
+            path.mkdir()
+        elif entry.kind == "link" and not (listed and os.path.isfile(entry.path)):
+            path.symlink_to(os.readlink(entry.path))
+        else:
+            _copy_file(Path(entry.path), path)
+            if entry.status.st_mode & stat.S_IXUSR and not listed:
+                path.chmod(path.stat().st_mode | 0o111)
 
 
 def _copy_file(place: Path, target: Path) -> None:
@@ -208,11 +226,18 @@ def _standing(source: DataSource, entry: InputLock, lock: LockFile, inputs: Inpu
     except FetchError as error:
         return Standing(source.path, "unknown", error.why or error.message)
     if not differences:
-        pinned = any(file.version for file in entry.files)
-        detail = "pinned by version" if pinned else "proven" if entry.proven else f"asserted ({entry.fingerprint})"
-        return Standing(source.path, "ok", detail)
+        return Standing(source.path, "ok", _word(entry, looked=full or inputs.local(source) is not None))
     more = f" and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
     return Standing(source.path, state, "; ".join(differences[:_NAMED]) + more)
+
+
+def _word(entry: InputLock, *, looked: bool) -> str:
+    """Return what an input that is as locked was known by; ``looked``: its bytes, or what stands for them, were."""
+    if looked:
+        return "proven" if entry.proven else f"asserted ({entry.fingerprint})"
+    if all(file.version for file in entry.files):
+        return "the same versions"
+    return "the same ETags, or sizes and times" if all(file.etag for file in entry.files) else "the same sizes"
 
 
 def _differences_here(source: DataSource, entry: InputLock, lock: LockFile, *, full: bool) -> list[str]:
@@ -230,7 +255,7 @@ def _differences_here(source: DataSource, entry: InputLock, lock: LockFile, *, f
 
 def _differences_there(source: DataSource, entry: InputLock, lock: LockFile, *, full: bool) -> tuple[str, list[str]]:
     """Return the state of an input elsewhere, and what is not as locked."""
-    from repro.data.pinning import as_before  # noqa: PLC0415 - only for this
+    from repro.data.answers import NotThereError  # noqa: PLC0415 - what listing does without
 
     if full:
         now = lock.pinner.pin(replace(source, version=source.version or _only_version(entry)), None)
@@ -240,18 +265,33 @@ def _differences_there(source: DataSource, entry: InputLock, lock: LockFile, *, 
             for name in sorted(before.keys() | after.keys())
             if before.get(name) != after.get(name)
         ]
-    listed = {file.name: file for file in lock.pinner.listed(source)}
-    locked = {file.name: file for file in entry.files}
-    lines = [f"{name}: is new" for name in sorted(listed.keys() - locked.keys())]
-    for name, file in sorted(locked.items()):
-        there = listed.get(name)
-        if there is None:
-            lines.append(f"{name or source.path}: gone")
-        elif not as_before(file, there):
-            was, now_is = file.version or file.etag or file.size, there.version or there.etag or there.size
-            lines.append(f"{name or source.path}: was {was}, is {now_is}")
-    pinned = all(file.version for file in entry.files)
-    return "moved on" if pinned else "changed", lines
+    try:
+        listed = {file.name: file for file in lock.pinner.listed(source)}
+    except NotThereError:
+        if not all(file.version for file in entry.files):
+            raise
+        listed = {}
+    changed = [file for file in entry.files if not _same(file, listed.get(file.name))]
+    lines = [f"{name}: is new" for name in sorted(listed.keys() - {file.name for file in entry.files})]
+    for file in changed:
+        there = listed.get(file.name)
+        was = file.version or file.etag or file.size
+        now_is = "gone" if there is None else there.version or there.etag or there.size
+        lines.append(f"{file.name or source.path}: was {was}, is {now_is}")
+    pinned = [file for file in changed if file.version]
+    still = lock.pinner.there(source, replace(entry, files=tuple(pinned))) if pinned else []
+    pinned_all = bool(entry.files) and all(file.version for file in entry.files)
+    return "moved on" if pinned_all and len(still) == len(changed) else "changed", lines
+
+
+def _same(file: InputFile, there: SourceFile | None) -> bool:
+    """Return whether a file is as it was locked, as far as the server tells; where it tells nothing, by the size."""
+    from repro.data.pinning import as_before  # noqa: PLC0415 - only for this
+
+    if there is None:
+        return False
+    silent = not (file.version or there.version or file.etag or there.etag)
+    return as_before(file, there) or (silent and there.size in (None, file.size))
 
 
 def _only_version(entry: InputLock) -> str | None:
@@ -280,10 +320,8 @@ class DataTree:
 
 def data_tree(host: Host, named: str | None, path: str, *, sink: Sink = ignore) -> DataTree:
     """Return the files of an input, as locked; or of any file or folder of this machine, as they are now."""
-    from repro.data.checksum import StatCache, walk  # noqa: PLC0415
-
     local = host.cwd / path
-    try:
+    if named is not None or (host.cwd / DEFAULT_FILE).is_file():  # without a workflow, any folder can be asked about
         with _opened_inputs(host, named, sink) as (project, lock, inputs):
             entry = lock.content.inputs.get(path) or lock.content.inputs.get(f"{path.rstrip('/')}/")
             if entry is not None and entry.files:
@@ -291,9 +329,6 @@ def data_tree(host: Host, named: str | None, path: str, *, sink: Sink = ignore) 
                 return DataTree(entry.path, entry.digest, entry.size, entry.count, files)
             if entry is not None:
                 local = inputs.local(project.workflow.inputs[entry.path]) or local
-    except UsageError:
-        if named is not None:  # without a workflow, any folder can be asked about
-            raise
     cache = StatCache(Path("unused"))
     if not local.is_dir():
         digest, size = cache.digest_file(local)

@@ -13,6 +13,7 @@ from repro.data.checksum import StatCache, walk
 from repro.data.publication import MANIFEST, Item
 from repro.data.publishing import publish
 from repro.errors import DataError, UsageError
+from repro.events import Notice
 from repro.files import remove_tree
 from repro.workflow.model import Access
 
@@ -47,11 +48,14 @@ def put_data(host: Host, path: str, uri: str, *, replace: bool = False, sink: Si
     if not folder and address.endswith("/"):
         address += place.name
     destination = Destination.of(address, Access(), host.cwd)
+    reach, owner = reach_of(host), f"repro data put on {host.name}, process {os.getpid()}"
+    destination.target(reach).close()  # what no address can be is refused before anything is hashed or made
+    if folder and (place / MANIFEST).is_file():
+        sink(Notice("info", f"{place / MANIFEST} is left out: the target gets one of its own"))
     items = _items(place) if folder else _item(place, destination.name)
     if not items:
         raise UsageError(f"{path} has no file in it")
     state = destination.state(host.cache_root / _STATE, "", os.fspath(place.resolve()))
-    reach, owner = reach_of(host), f"repro data put on {host.name}, process {os.getpid()}"
     destination.note(state)
     settle_others(state, reach, owner, sink)
     standing = publish([destination.publication(items, state, reach, owner)], replace=replace, sink=sink)

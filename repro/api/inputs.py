@@ -274,6 +274,10 @@ class Inputs:
         finally:
             self._fetching.discard(stop)
 
+    def listed(self, path: str) -> bool:
+        """Return whether the input that ``path`` is, or lies in, is locked file by file, as servers list them."""
+        return bool(self._known(self._split(path)[0]).entry.files)
+
     def cached(self, path: str) -> bool:
         """Return whether all files of the input ``path`` are in the cache; their bytes are not looked at."""
         return all(self._engine.downloads.has(file.digest) for file in self._lock.input(path).files)

@@ -99,6 +99,7 @@ class Publication:
         self._patience = Patience(reach, address)
         self._open_source = source
         self._source: Source | None = None
+        self.foreign: list[str] = []  # names where another's file was left that looked like ours
         self._guard = threading.Lock()
         self._listed = listed
         self._there: dict[str, Found] = {}  # what `survey` found
@@ -388,7 +389,12 @@ class Publication:
             entry, found = self._state.entry(item.name), self._mine(item)
             if entry is not None and found is not None:
                 self._keep(item, Phase.PLACED, {}, found, replaced=entry.replaced)
-        entries = [entry for entry in self._state.entries() if entry.phase is Phase.PLACED and not self._ended(entry)]
+                self._placed[item.name] = found
+        entries = [
+            entry
+            for entry in self._state.entries()  # a list from before may name what only this attempt put there
+            if entry.phase is Phase.PLACED and (entry.name in self._placed or not self._ended(entry))
+        ]
         stays = 0
         for entry in sorted(entries, key=lambda one: one.name != MANIFEST):  # nothing is listed that is not there
             if entry.name == MANIFEST and entry.replaced and entry.found is not None and not entry.found.version:
@@ -405,7 +411,11 @@ class Publication:
         found = entry.found
         if found is None or (entry.replaced and not found.version):
             return False
-        self._patience.call(lambda: self._target.withdraw(entry.name, found))
+        placed = changed(found, digest=entry.digest)
+        try:
+            self._patience.call(lambda: self._target.withdraw(entry.name, placed))
+        except ExistsError:
+            self.foreign.append(entry.name)
         return True
 
     def discard(self) -> None:

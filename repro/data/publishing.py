@@ -79,6 +79,9 @@ def _undo(publications: Sequence[Publication], sink: Sink, *, discard: bool = Fa
             if stays := one.withdraw():
                 text = f"{stays} files at {one.address} are replaced already, and stay; publish again to complete them"
                 sink(Notice("warning", text))
+            if one.foreign:
+                text = f"{', '.join(one.foreign)} at {one.address} is somebody else's by now, and stays"
+                sink(Notice("warning", text))
             if discard:
                 one.discard()
         except (ReproError, OSError) as error:
@@ -87,6 +90,7 @@ def _undo(publications: Sequence[Publication], sink: Sink, *, discard: bool = Fa
 
 
 def _refuse_others(publications: Sequence[Publication]) -> None:
+    """Raise ExistsError where other bytes are there; what earlier attempts staged is removed before."""
     others = [
         f"{one.address}{published.item.name}"
         for one in publications
@@ -94,6 +98,8 @@ def _refuse_others(publications: Sequence[Publication]) -> None:
         if published.state == "differs"
     ]
     if others:
+        for one in publications:
+            one.discard()
         more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
         raise ExistsError(
             "other files are there already",

@@ -98,6 +98,47 @@ def test_inputs_are_listed_fetched_and_shown(desk):
     assert (copy / "far/reads/a.txt").read_bytes() == b"edited"
 
 
+def test_a_copy_is_what_was_locked(desk):
+    """Executable bits and links come along, and a second `get --to` finds the same bytes."""
+    (desk.folder / "tools").mkdir()
+    script = desk.folder / "tools/run.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    (desk.folder / "tools/deep").mkdir()
+    (desk.folder / "tools/link").symlink_to("deep")
+    (desk.folder / "tools/dangling").symlink_to("nowhere")
+    workflow = desk.folder / "project/workflow.yaml"
+    workflow.write_text(
+        workflow.read_text()
+        .replace("  near/x.txt: ../shared/x.txt\n", "  near/: ../tools/\n")
+        .replace("near/x.txt, ", "")
+    )
+    for _ in range(2):
+        desk("get", "near/", "--to", "../copy")
+    copy = desk.folder / "copy/near"
+    assert copy.joinpath("run.sh").stat().st_mode & 0o111 == 0o111
+    assert (os.readlink(copy / "link"), os.readlink(copy / "dangling")) == ("deep", "nowhere")
+
+
+def test_a_glob_of_this_machine_is_told_by_the_ctime(desk):
+    """The same size and a forged time hide nothing from a check or an upgrade."""
+    (desk.folder / "many").mkdir()
+    file = desk.folder / "many/a.fq"
+    file.write_text("old")
+    os.utime(file, (1, 1))
+    workflow = desk.folder / "project/workflow.yaml"
+    workflow.write_text(
+        workflow.read_text()
+        .replace("  near/x.txt: ../shared/x.txt\n", '  near/: "../many/*.fq"\n')
+        .replace("near/x.txt, ", "")
+    )
+    desk("get", "near/")
+    assert _states(desk("check", "near/", "--json")) == {"near/": "ok"}
+    file.write_text("new")
+    os.utime(file, (1, 1))
+    assert _states(desk("check", "near/", "--json", status=1)) == {"near/": "changed"}
+
+
 def test_a_check_tells_what_is_not_as_locked(desk, s3):
     """Changed, gone, and what a manifest claims: each is named; without a change all is well."""
     desk("get")

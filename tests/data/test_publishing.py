@@ -306,6 +306,35 @@ def test_conflict_takes_everything_back_and_leaves_nothing_staged(folder):
     assert ({"d": b"another's"}, {}) == (shelf.all(), shelf.staged)
 
 
+def test_refusal_leaves_nothing_staged(folder):
+    """Where other bytes are there, what an attempt that broke off had staged is removed, at all targets."""
+    first, second = Shelf(), Shelf()
+    first.fault = _raise(DeniedError("no"), at=("committed", "a.txt"))
+    second.put("d", b"another's")
+
+    def both():
+        return [_publication(first, folder), _publication(second, folder, state="other")]
+
+    with pytest.raises(DeniedError):
+        _publish(first, folder)
+    assert first.staged
+    first.fault = None
+    with pytest.raises(ExistsError):
+        publish(both(), replace=False, sink=ignore)
+    assert ({}, {"d": b"another's"}) == (first.staged, second.all())
+
+
+def test_old_list_does_not_keep_what_this_attempt_placed(folder):
+    """A list that still names a file that was removed is no word that the publication ended."""
+    shelf = Shelf()
+    before = list_text({"a.txt": Digest.of(b"alpha")})
+    shelf.put(MANIFEST, before)
+    shelf.fault = _raise(DeniedError("no"), at=("commit", "d"))
+    with pytest.raises(DeniedError):
+        _publish(shelf, folder)
+    assert {MANIFEST: before} == shelf.all()
+
+
 def test_list_that_another_publication_wrote_is_joined(folder):
     """Two publications of other files to one folder both end, and the list has all."""
     shelf = Shelf()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -383,24 +384,25 @@ def test_a_server_that_is_only_read_from_denies(tmp_path):
         server.kill()
 
 
-def test_a_commit_whose_answer_was_lost_is_known(server, open_at, tmp_path):
-    """The rename was done and nobody heard of it: the same token says that it is there; another's file is not taken."""
+def test_a_file_of_the_same_size_and_second_is_not_taken_for_ours(server, open_at, tmp_path):
+    """SFTP has no number of a file: neither a commit nor a withdrawal trusts size and time, only bytes."""
     file = tmp_path / "local"
     file.write_bytes(DATA)
     target = open_at(kind="Target")
     token = stage(target, file)
     staged = server.data / token["staged"]
-    staged.rename(server.data / "x")
-    assert len(DATA) == target.commit("x", token, replaces=None).size
-    token = stage(target, file, "y")
-    (server.data / "y").write_bytes(DATA[::-1])
-    stat = (server.data / token["staged"]).stat()
-    os.utime(server.data / "y", (stat.st_atime, stat.st_mtime))
+    (server.data / "x").write_bytes(DATA[::-1])
+    os.utime(server.data / "x", (staged.stat().st_atime, staged.stat().st_mtime))
+    staged.unlink()  # as after a commit
     with pytest.raises(ExistsError):
-        target.commit("y", token, replaces=None)
-    assert DATA[::-1] == server.get("y")
-    target.discard("y", token)
-    assert ["x", "x.bin", "y"] == sorted(os.listdir(server.data))
+        target.commit("x", token, replaces=None)
+    found = target.find("x")
+    with pytest.raises(ExistsError, match="stays"):
+        target.withdraw("x", replace(found, digest=Digest.of(DATA)))
+    assert DATA[::-1] == server.get("x")
+    target.withdraw("x", replace(found, digest=Digest.of(DATA[::-1])))
+    target.discard("x", token)
+    assert ["x.bin"] == sorted(os.listdir(server.data))
 
 
 def test_two_that_commit_at_once_are_told_apart(server, open_at, tmp_path, monkeypatch):

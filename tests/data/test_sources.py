@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -297,8 +298,8 @@ def test_what_was_placed_is_withdrawn(writable, local):
     placed = writable("commit", "x", writable("stage", "x", local(b"placed")))
     other = writable("commit", "y", writable("stage", "y", local(b"first")))
     writable("commit", "y", writable("stage", "y", local(b"somebody else's")), other)
-    writable("withdraw", "x", placed)
-    writable("withdraw", "y", other)
+    writable("withdraw", "x", replace(placed, digest=Digest.of(b"placed")))
+    writable("withdraw", "y", replace(other, digest=Digest.of(b"first")))
     assert ["y"] == writable.names()
 
 

@@ -191,6 +191,7 @@ def killed(servers_of_data, machines, tmp_path_factory):
     )
 
 
+@pytest.mark.judge
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_that_stays_dead_is_told_and_gone_on_from(killed, kind):
     """It ends by itself, keeps what had come, and completes that once the server is back."""

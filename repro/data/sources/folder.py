@@ -27,7 +27,7 @@ class FolderSource(ShareSource):
     """The file or the folder at a path of this machine, as a `repro.data.sources.model.Source`."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(_Local(), os.path.abspath(root))
+        super().__init__(_Local(reading=True), os.path.abspath(root))
 
 
 class FolderTarget(ShareTarget):
@@ -40,9 +40,9 @@ class FolderTarget(ShareTarget):
 class _File:
     """An open file."""
 
-    def __init__(self, path: str, flags: int) -> None:
+    def __init__(self, path: str, flags: int, *, reading: bool) -> None:
         self._descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
-        self.entry = _entry(path, os.fstat(self._descriptor))
+        self.entry = _entry(path, os.fstat(self._descriptor), reading=reading)
 
     def read(self, size: int, offset: int) -> bytes:
         """Return up to ``size`` bytes from ``offset``."""
@@ -65,7 +65,13 @@ class _File:
 
 
 class _Local:
-    """The operations of `repro.data.sources.shares.Share` on this machine's own files."""
+    """The operations of `repro.data.sources.shares.Share` on this machine's own files.
+
+    ``reading``: a state is told by the ctime as well, which nobody can forge, and which our own links and renames move.
+    """
+
+    def __init__(self, *, reading: bool = False) -> None:
+        self._reading = reading
 
     def address(self, path: str) -> str:
         """Return the path itself."""
@@ -74,7 +80,7 @@ class _Local:
     def entry(self, path: str) -> Entry | None:
         """Return what is at ``path``, links followed."""
         try:
-            return _entry(os.path.basename(path), os.stat(path))
+            return _entry(os.path.basename(path), os.stat(path), reading=self._reading)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -84,7 +90,7 @@ class _Local:
         """Return what is in a folder, links as such."""
         try:
             with os.scandir(path) as scan:
-                return [_entry(one.name, one.stat(follow_symlinks=False)) for one in scan]
+                return [_entry(one.name, one.stat(follow_symlinks=False), reading=self._reading) for one in scan]
         except OSError as error:
             _fail(error, path)
 
@@ -106,7 +112,7 @@ class _Local:
     @contextlib.contextmanager
     def _opened(self, path: str, flags: int) -> Iterator[_File]:
         try:
-            file = _File(path, flags)
+            file = _File(path, flags, reading=self._reading)
             try:
                 yield file
             finally:
@@ -183,8 +189,8 @@ def _fail(error: OSError, path: str) -> NoReturn:
     raise meaning from error
 
 
-def _entry(name: str, status: os.stat_result) -> Entry:
-    """Return what stat(2) says of a file; a rename changes neither its time nor its inode."""
+def _entry(name: str, status: os.stat_result, *, reading: bool) -> Entry:
+    """Return what stat(2) says of a file; a rename changes neither its mtime nor its inode."""
     mode = status.st_mode
     kind = "other"
     if stat.S_ISREG(mode):
@@ -194,4 +200,5 @@ def _entry(name: str, status: os.stat_result) -> Entry:
     elif stat.S_ISLNK(mode):
         kind = "link"
     identity = f"{status.st_dev}:{status.st_ino}"
-    return Entry(name, kind, status.st_size, f"{status.st_size}-{status.st_mtime_ns}", identity)
+    etag = f"{status.st_size}-{status.st_mtime_ns}" + (f"-{status.st_ctime_ns}" if reading else "")
+    return Entry(name, kind, status.st_size, etag, identity)

@@ -133,7 +133,10 @@ class Target(Protocol):
         """Put what was staged in place at once; ExistsError where something is there that is not ``replaces``."""
 
     def withdraw(self, name: str, placed: Found) -> None:
-        """Take back what this `commit` put in place, where it is still there."""
+        """Take back what this `commit` put in place, where it is still there.
+
+        ``placed`` has the digest of the bytes; ExistsError where only they could tell whose they are, and they differ.
+        """
 
     def discard(self, name: str, token: Mapping[str, Json]) -> None:
         """Remove what was staged; idempotent."""

@@ -15,14 +15,13 @@ from paramiko import sftp as protocol
 from repro.data.answers import Broken, NotThereError
 from repro.data.sources import ssh
 from repro.data.sources.model import ExistsError
-from repro.data.sources.shares import STAGING, Entry, ShareSource, ShareTarget, below, failure
+from repro.data.sources.shares import STAGING, Entry, ShareSource, ShareTarget, failure
 from repro.errors import FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from repro.data.sources.model import Found, Reach
-    from repro.digest import Json
+    from repro.data.sources.model import Reach
     from repro.names import DataUri
 
 _PIECE = 1 << 15  # bytes a request: what every server must take (draft, 3)
@@ -42,20 +41,7 @@ class SftpTarget(ShareTarget):
     """A folder at an sftp address, as a `repro.data.sources.model.Target`."""
 
     def __init__(self, uri: DataUri, reach: Reach) -> None:
-        share = _Sftp(uri, reach)
-        super().__init__(share, _root(uri))
-
-    def commit(self, name: str, token: Mapping[str, Json], *, replaces: Found | None) -> Found:
-        """Put what was staged in place; a commit whose answer was lost is known by its staged file, which is gone.
-
-        The protocol has no number that only one file has, so that size and time alone must not decide it.
-        """
-        there = self._share.entry(below(self._root, name))
-        if there is not None and there.identity == token.get("identity"):
-            staged = token.get("staged")
-            if isinstance(staged, str) and self._share.entry(below(self._root, staged)) is None:
-                return super().commit(name, token, replaces=replaces)
-        return super().commit(name, {**token, "identity": ""}, replaces=replaces)
+        super().__init__(_Sftp(uri, reach), _root(uri))
 
 
 def _root(uri: DataUri) -> str:
@@ -380,7 +366,7 @@ class _Writer:
 
 
 def _entry(path: str, name: str, found: paramiko.SFTPAttributes) -> Entry:
-    """Return what a server says of a name; the identity of a file, for want of a better one, is its size and time."""
+    """Return what a server says of a name; a file has no identity, for the protocol has no number of it (draft, 5)."""
     mode = found.st_mode or 0
     kind = "other"
     if stat.S_ISREG(mode):
@@ -390,5 +376,4 @@ def _entry(path: str, name: str, found: paramiko.SFTPAttributes) -> Entry:
     elif stat.S_ISLNK(mode):
         kind = "link"
     size = found.st_size or 0
-    etag = f"{size}-{found.st_mtime}"
-    return Entry(name, kind, size, etag, path if kind == "folder" else etag)
+    return Entry(name, kind, size, f"{size}-{found.st_mtime}", path if kind == "folder" else "")

@@ -48,7 +48,8 @@ _PASSING = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.
 class Entry:
     """What a server says of a name: ``kind`` is ``file``, ``folder``, ``link`` or another.
 
-    ``etag`` is another once the bytes are; ``identity`` stays while the file is renamed, and is no other file's.
+    ``etag`` is another once the bytes are; ``identity`` stays while the file is renamed, and is no other file's;
+    it is empty, and proves nothing, for files of a protocol that has none.
     """
 
     name: str
@@ -236,7 +237,8 @@ class ShareTarget:
     """The folder at ``root``, made when first written to, as a `Target`.
 
     A token holds ``staged``, the path of the staged file from ``root``, and ``identity`` once it is whole, by which a
-    `commit` whose answer was lost knows its own file.
+    `commit` whose answer was lost knows its own file. Where it is empty such a commit raises ExistsError, and whoever
+    called it has to read the bytes.
     """
 
     def __init__(self, share: Share, root: str) -> None:
@@ -332,7 +334,8 @@ class ShareTarget:
         path, staged = below(self._root, name), below(self._root, _staged(token))
         self._share.make_folders(path.rpartition("/")[0])
         there = self._share.entry(path)
-        if there is None or there.identity != token.get("identity"):  # else an earlier commit came this far
+        ours = there is not None and there.identity and there.identity == token.get("identity")
+        if not ours:  # else an earlier commit came this far
             if there is None:
                 self._place(staged, path)
             elif replaces is not None and (there.size, there.etag) == (replaces.size, replaces.etag):
@@ -358,9 +361,27 @@ class ShareTarget:
             raise NotThereError(f"what was staged for {what} is gone", why=error.why, hint="publish again") from error
 
     def withdraw(self, name: str, placed: Found) -> None:
-        """Remove what is at ``name`` where it is still what was put there."""
-        if self.find(name) == placed:
-            self._share.remove(below(self._root, name))
+        """Remove what is at ``name`` where it is still what was put there.
+
+        Where files have no identity their bytes decide; ExistsError where they are not those of ``placed.digest``.
+        """
+        path = below(self._root, name)
+        there = self._share.entry(path)
+        if there is None or (there.size, there.etag) != (placed.size, placed.etag):
+            return
+        if not there.identity and self._digest(path) != placed.digest:
+            what = self._share.address(path)
+            raise ExistsError(f"{what} is not known to be what was put there, and stays", hint="look at it")
+        self._share.remove(path)
+
+    def _digest(self, path: str) -> Digest:
+        """Return the digest of the bytes at ``path``."""
+        state, offset = hashlib.sha256(), 0
+        with self._pace, self._share.reader(path) as reader:
+            while piece := reader.read(self._pace.piece, offset):
+                state.update(piece)
+                offset += len(piece)
+        return Digest(state.hexdigest())
 
     def discard(self, name: str, token: Mapping[str, Json]) -> None:  # noqa: ARG002 - `Target` has it
         """Remove a staged file, and its folder."""
