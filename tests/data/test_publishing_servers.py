@@ -41,7 +41,10 @@ BYTES = {f"{number}/é {number}.txt": f"file {number}\n".encode() * 50 for numbe
 }
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(
+    scope="module",
+    params=["folder", "nfs", "s3", *(pytest.param(name, marks=pytest.mark.judge) for name in ("sftp", "smb"))],
+)
 def server(request):
     """A server of each kind that can be written to."""
     module, name = SERVERS[request.param]

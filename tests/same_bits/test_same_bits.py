@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(find_clock() is None, reason="libfaketime is not installed"),
 ]
-QUICK = ("ldconfig", "users")
+QUICK = (pytest.param("ldconfig", marks=pytest.mark.judge), "users")
 AS_USER = ("apt", "bytecode", "compile", "users")
 
 
