@@ -61,15 +61,7 @@ def put_data(host: Host, path: str, uri: str, *, replace: bool = False, sink: Si
     standing = publish([destination.publication(items, state, reach, owner)], replace=replace, sink=sink)
     remove_tree(state)
     return tuple(
-        PublishedFile(
-            path=os.path.join(path, one.item.name) if folder else path,
-            address=f"{destination.address}{one.item.name}",
-            digest=one.item.digest,
-            size=one.item.size,
-            state=one.state,
-            version=one.found.version if one.found is not None else "",
-            etag=one.found.etag if one.found is not None else "",
-        )
+        PublishedFile.of(one, os.path.join(path, one.item.name) if folder else path, destination.address)
         for one in standing
     )
 

@@ -250,7 +250,7 @@ class Inputs:
     def _fetch(self, path: str, known: _Known, name: str) -> Path:
         """Have the bytes of ``path`` in the cache, and return where."""
         files = known.below(name)
-        missing = [file for file in files if not self._intact(file)]
+        missing = [file for file in files if not self._pinner.intact(file)]
         if missing and self._offline:
             raise DataError(f"{path} is not here yet", hint=f"fetch it with `repro data get {path}`")
         if missing:
@@ -287,16 +287,6 @@ class Inputs:
         downloads = self._engine.downloads
         there = [file for file in self._lock.input(path).files if downloads.has(file.digest)]
         return [file.name or path for file in there if downloads.find(file.digest) is None]
-
-    def _intact(self, file: InputFile) -> bool:
-        """Return whether the cache has the right bytes; they are read only where that is not known of them."""
-        downloads = self._engine.downloads
-        if not downloads.has(file.digest):
-            return False
-        try:
-            return self._lock.cache.digest_file(downloads.path(file.digest)) == (file.digest, file.size)
-        except DataError:
-            return False
 
     # ---- parts
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from repro.data.publication import Published
+
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +39,12 @@ class PublishedFile:
     state: str
     version: str = ""
     etag: str = ""
+
+    @classmethod
+    def of(cls, one: Published, path: str, folder: str) -> PublishedFile:
+        """Return how the file ``path`` stands below the address ``folder``."""
+        version, etag = ("", "") if one.found is None else (one.found.version, one.found.etag)
+        return cls(path, f"{folder}{one.item.name}", one.item.digest, one.item.size, one.state, version, etag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,14 +211,6 @@ def _send(
     standing = publish_all(publications, replace=replace, sink=sink, dry_run=dry_run)
     owners = [part for part in parts for _ in part.files]
     return tuple(
-        PublishedFile(
-            path=part.path(one.item),
-            address=f"{part.destination.address}{one.item.name}",
-            digest=one.item.digest,
-            size=one.item.size,
-            state=one.state,
-            version=one.found.version if one.found is not None else "",
-            etag=one.found.etag if one.found is not None else "",
-        )
+        PublishedFile.of(one, part.path(one.item), part.destination.address)
         for part, one in zip(owners, standing, strict=True)
     )

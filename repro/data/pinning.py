@@ -188,7 +188,7 @@ class Pinner:
         kept = {
             file.name: (old.digest, old.size)
             for file in listed
-            if (old := known.get(file.name)) is not None and as_before(old, file) and self._intact(old)
+            if (old := known.get(file.name)) is not None and as_before(old, file) and self.intact(old)
         }
         missing = [
             Sought(origin.address, key, origin, file.size)
@@ -202,7 +202,7 @@ class Pinner:
             files.append(InputFile(file.name, digest, size, file.version, file.etag))
         return files
 
-    def _intact(self, file: InputFile) -> bool:
+    def intact(self, file: InputFile) -> bool:
         """Return whether the cache has the right bytes; they are read only where that is not known of them."""
         if not self._downloads.has(file.digest):
             return False
