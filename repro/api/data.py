@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import stat
@@ -20,20 +19,18 @@ from repro.dataclass import dataclass
 from repro.digest import CHUNK, Digest
 from repro.errors import DataError, FetchError, StoreError, UsageError
 from repro.events import ignore
-from repro.files import remove_tree
+from repro.files import reflink, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from repro.api.host import Host
     from repro.api.project import Project
-    from repro.data.model import InputFile, InputLock
-    from repro.data.sources.model import SourceFile
+    from repro.data.model import InputLock
     from repro.events import FileRecord, Sink
     from repro.workflow.model import DataSource
 
 _NAMED = 3  # differences that a line tells
-_FICLONE = 0x40049409  # ioctl(2): the same blocks under another name, until one of the two is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +165,7 @@ def _copy_folder(place: Path, target: Path, *, listed: bool) -> None:
 def _copy_file(place: Path, target: Path) -> None:
     with open(place, "rb") as source, open(target, "wb") as out:
         try:
-            fcntl.ioctl(out.fileno(), _FICLONE, source.fileno())
+            reflink(source.fileno(), out.fileno())
         except OSError:  # no reflinks here, or another file system
             shutil.copyfileobj(source, out, CHUNK)
 
@@ -256,6 +253,7 @@ def _differences_here(source: DataSource, entry: InputLock, lock: LockFile, *, f
 def _differences_there(source: DataSource, entry: InputLock, lock: LockFile, *, full: bool) -> tuple[str, list[str]]:
     """Return the state of an input elsewhere, and what is not as locked."""
     from repro.data.answers import NotThereError  # noqa: PLC0415 - what listing does without
+    from repro.data.pinning import as_told  # noqa: PLC0415
 
     if full:
         now = lock.pinner.pin(replace(source, version=source.version or _only_version(entry)), None)
@@ -271,7 +269,7 @@ def _differences_there(source: DataSource, entry: InputLock, lock: LockFile, *, 
         if not all(file.version for file in entry.files):
             raise
         listed = {}
-    changed = [file for file in entry.files if not _same(file, listed.get(file.name))]
+    changed = [file for file in entry.files if file.name not in listed or not as_told(file, listed[file.name])]
     lines = [f"{name}: is new" for name in sorted(listed.keys() - {file.name for file in entry.files})]
     for file in changed:
         there = listed.get(file.name)
@@ -282,16 +280,6 @@ def _differences_there(source: DataSource, entry: InputLock, lock: LockFile, *, 
     still = lock.pinner.there(source, replace(entry, files=tuple(pinned))) if pinned else []
     pinned_all = bool(entry.files) and all(file.version for file in entry.files)
     return "moved on" if pinned_all and len(still) == len(changed) else "changed", lines
-
-
-def _same(file: InputFile, there: SourceFile | None) -> bool:
-    """Return whether a file is as it was locked, as far as the server tells; where it tells nothing, by the size."""
-    from repro.data.pinning import as_before  # noqa: PLC0415 - only for this
-
-    if there is None:
-        return False
-    silent = not (file.version or there.version or file.etag or there.etag)
-    return as_before(file, there) or (silent and there.size in (None, file.size))
 
 
 def _only_version(entry: InputLock) -> str | None:

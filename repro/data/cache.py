@@ -2,15 +2,13 @@
 
 ::
 
-    <root>/sha256/<first two hex digits>/<hex>    a whole file, mode 0444, mtime 0
-    <root>/tmp/<hex>.part                         a download under way, flocked by whoever writes it
-    <root>/tmp/<hex>.taken                        what `take` made of a state of a file, until it is told to forget
-    <root>/trees/, used/, users                   `repro.data.trees`, `repro.data.keeping`
+    <root>/sha256/, tmp/<hex>.part    `repro.data.blobs`
+    <root>/tmp/<hex>.taken            what `take` made of a state of a file, until it is told to forget
+    <root>/trees/, used/, users       `repro.data.trees`, `repro.data.keeping`
 
-A file enters under its digest by rename, after its bytes were hashed while they came. `Downloads.fetch`
-hashes what is already there again (over 1 GB a second), so a file damaged on disk is replaced, and who calls
-it before use has the right bytes. A ``.part`` whose writer failed or died is continued by the next fetch of
-that file, in any process; one that nobody continued for a week is removed.
+`Downloads.fetch` replaces a file that is damaged on disk, so who calls it before use has the right bytes. A ``.part``
+whose writer failed or died is continued by the next fetch of that file, in any process; one that nobody continued for
+a week is removed.
 
 What is fetched by digest has its part named by that. `Downloads.take` brings files whose digest is not known yet; it
 names the part by a key that tells one state of the file from another, so that never two states become one file.
@@ -18,37 +16,31 @@ names the part by a key that tells one state of the file from another, so that n
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from repro.data.answers import NotThereError
-from repro.data.keeping import in_use, mark
+from repro.data.blobs import Blobs
+from repro.data.keeping import in_use
 from repro.data.parallel import each, hint_for, unfetched
-from repro.data.part import SUFFIX, TAKEN, Counter, open_part, sweep_parts
+from repro.data.part import TAKEN, Counter, open_part
 from repro.data.sources.model import ChangedError
 from repro.data.transports import Transports
 from repro.dataclass import dataclass
-from repro.digest import CHUNK, Digest
-from repro.errors import CorruptError, DataError, FetchError, StoreError
-from repro.files import fsync_folder
+from repro.digest import Digest
+from repro.errors import DataError, FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from repro.data.origin import Origin
     from repro.data.part import Part
     from repro.data.transports import Target
     from repro.events import Sink
-
-
-_MAKE_ROOM = "make room (`repro data gc`, `repro store gc`), or set REPRO_CACHE to a folder on another disk"
-_OTHER_FOLDER = "set REPRO_CACHE to a folder that you can read and write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,60 +88,16 @@ def vendored(vendor: str, digest: Digest) -> str:
     return f"{vendor.rstrip('/')}/blobs/sha256/{digest.hex}"
 
 
-class Downloads:
+class Downloads(Blobs):
     """A cache of downloads below ``root``, made when first written to; processes may share it.
 
     ``vendors`` are addresses of folders that hold files by their digest (`vendored`), asked before any other.
     """
 
     def __init__(self, root: Path, transports: Fetcher | None = None, vendors: Sequence[str] = ()) -> None:
-        self.root = root
+        super().__init__(root)
         self._transports = transports if transports is not None else Transports({})
         self._vendors = tuple(vendors)
-
-    def path(self, digest: Digest) -> Path:
-        """Return where the file with ``digest`` lies, or would."""
-        return self.root / "sha256" / digest.hex[:2] / digest.hex
-
-    def has(self, digest: Digest) -> bool:
-        """Return whether the file is there; its bytes are not looked at (`fetch` and `read` do)."""
-        return self.path(digest).is_file()
-
-    def read(self, digest: Digest) -> bytes:
-        """Return the bytes of a cached file; CorruptError where they are not those of ``digest``."""
-        data = self.path(digest).read_bytes()
-        if Digest.of(data) != digest:
-            raise CorruptError(f"the cached download {digest} is damaged", hint=f"remove {self.path(digest)}")
-        return data
-
-    def add_bytes(self, data: bytes) -> Digest:
-        """Keep ``data`` and return its digest; idempotent."""
-        digest = Digest.of(data)
-        if not self._intact(digest, len(data)):
-            with self._part(digest) as part:
-                if part is not None:
-                    part.restart()
-                    part.write(data)
-                    self._keep(part, digest)
-        return digest
-
-    def add_file(self, file: BinaryIO, digest: Digest) -> None:
-        """Keep the bytes of ``file``, which are those of ``digest``; idempotent."""
-        with self._part(digest) as part:
-            if part is not None:
-                part.restart()
-                while piece := file.read(CHUNK):
-                    part.write(piece)
-                self._keep(part, digest)
-
-    def find(self, digest: Digest) -> Path | None:
-        """Return the cached file with these bytes, hashed again; None if there is none. A damaged one is removed."""
-        path = self.path(digest)
-        try:
-            size = os.stat(path).st_size
-        except FileNotFoundError:
-            return None
-        return path if self._intact(digest, size) else None
 
     def fetch(
         self,
@@ -180,7 +128,7 @@ class Downloads:
         with in_use(self.root):
             failures = each(files, partial(self.have, progress=progress, stop=stop, offline=offline), stop)
             for item in files:
-                mark(self.root, item.digest)
+                self.mark(item.digest)
         if failures:
             packages = all(item.origin is None for item in files)
             raise unfetched(failures, len(files), what, hint_for(failures, offline=offline, packages=packages))
@@ -270,7 +218,7 @@ class Downloads:
                 part.discard()
             else:
                 self._keep(part, digest, durable=False)
-            mark(self.root, digest)
+            self.mark(digest)
             return digest, count
 
     def take_all(self, sought: Sequence[Sought], *, sink: Sink, what: str) -> list[tuple[Digest, int]]:
@@ -298,10 +246,6 @@ class Downloads:
         for key in keys:
             self._part_path(Digest.of(key.encode()).hex).with_suffix(TAKEN).unlink(missing_ok=True)
 
-    def mark(self, digest: Digest) -> None:
-        """Note that the file is used now (`repro.data.keeping`)."""
-        mark(self.root, digest)
-
     def _taken(self, name: str) -> tuple[Digest, int] | None:
         """Return digest and size that `take` noted under ``name``."""
         try:
@@ -309,84 +253,6 @@ class Downloads:
             return Digest(hexadecimal), int(size)
         except (OSError, ValueError, TypeError, DataError):  # nothing, or torn
             return None
-
-    def _part_path(self, name: str) -> Path:
-        return self.root / "tmp" / f"{name}{SUFFIX}"
-
-    @contextlib.contextmanager
-    def _writing(self, path: Path, size: int) -> Iterator[None]:
-        """Turn what the disk refuses while the part ``path`` becomes a file of ``size`` bytes into StoreError."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreError(
-                    f"downloads cannot be kept in {self.root}", why=str(error), hint=_OTHER_FOLDER
-                ) from error
-            held = path.stat().st_size if path.exists() else 0
-            more = f"{size - held} more bytes are needed for one file" if size > held else "more is needed"
-            raise StoreError(
-                f"the disk of the cache {self.root} is full: {error.strerror}",
-                why=f"{more}; what came so far is kept, and continued by the next attempt",
-                hint=_MAKE_ROOM,
-            ) from error
-
-    def _intact(self, digest: Digest, size: int) -> bool:
-        """Return whether the cached file has the right bytes; a damaged one is removed.
-
-        FetchError where it is the file with that digest, and of another size than who asks for it believes.
-        """
-        path = self.path(digest)
-        try:
-            found = os.stat(path).st_size
-            if Digest.of_file(path) == digest:
-                if found == size:
-                    return True
-                raise FetchError(path.name, why=f"it has {found} bytes, and {size} are asked for")
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise StoreError(
-                f"the cached download {path} cannot be read", why=error.strerror, hint=_OTHER_FOLDER
-            ) from error
-        return False
-
-    @contextlib.contextmanager
-    def _part(
-        self, digest: Digest, progress: Counter | None = None, stop: threading.Event | None = None
-    ) -> Iterator[Part | None]:
-        """Give the one part for ``digest``, locked; None where another process finished the file."""
-        with open_part(self._part_path(digest.hex), progress, stop) as part:
-            try:
-                yield None if self.has(digest) else part
-            finally:
-                if not part.kept and self.has(digest):
-                    part.discard()
-
-    def _keep(self, part: Part, digest: Digest, *, durable: bool = True) -> None:
-        """Give a whole part its final name.
-
-        What is not ``durable`` may be torn by a power cut, which its size tells whoever uses it next; it is fetched
-        again then. Waiting for the disk took twice as long as 1 GiB itself.
-        """
-        target = self.path(digest)
-        os.fchmod(part.descriptor, 0o444)
-        os.utime(part.descriptor, (0, 0))  # hard-linked into a build context, it must look the same everywhere
-        if durable:
-            os.fsync(part.descriptor)
-        try:
-            os.rename(part.path, target)
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(part.path, target)
-        part.kept = True
-        if durable:
-            fsync_folder(target.parent)
-
-    def sweep(self, keep: Iterable[Digest] = ()) -> None:
-        """Remove old parts that dead processes left, those aside that are wanted now (`sweep_parts`)."""
-        sweep_parts(self.root / "tmp", {f"{digest.hex}{SUFFIX}" for digest in keep})
 
 
 def _download(way: Callable[[Part], object], item: Wanted, part: Part) -> None:

@@ -15,7 +15,8 @@ class InputFile:
     """A locked file: ``name`` in the folder (empty: the input is the file), digest, size in bytes.
 
     ``version`` is the S3 version that has these bytes; ``etag`` is what the server called their state, to notice a
-    change without reading them.
+    change without reading them; after ``W/`` it only speaks for a change, never against one
+    (`repro.data.sources.model.SourceFile`).
     """
 
     name: str

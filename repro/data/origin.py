@@ -64,8 +64,8 @@ class Origin:
             out: may hold the first bytes of an earlier, broken download of the same state of the file.
             size: how many bytes there must be; None where nobody knows.
             verified: the caller knows the digest that must come out, so that bytes of two states of the file are
-                noticed. Where not, a file without version and ETag is begun anew when a transfer breaks, and after
-                the transfer its state must still be the one listed.
+                noticed. Where not, a file that nothing vouches for (`SourceFile`) is begun anew when a transfer
+                breaks, and after the transfer its state must still be the one listed.
             sleep: waits between attempts; what it raises ends the transfer, as does what ``out.write`` raises.
 
         Raises:
@@ -74,7 +74,7 @@ class Origin:
             UnreachableError: attempts that brought nothing new failed in ways that may pass.
             FetchError: the source refuses, or more than ``size`` bytes came.
         """
-        steady = verified or bool(self._file.version or self._file.etag)
+        steady = verified or bool(self._file.version or (self._file.etag and self._file.settled))
         if not steady or (size is not None and out.tell() > size):
             out.restart()
         failed = 0

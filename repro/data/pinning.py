@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from repro.workflow.model import DataSource
 
 _SHARES = ("nfs", "smb")
+_WEAK = "W/"
 
 
 class Places(Protocol):
@@ -159,7 +160,7 @@ class Pinner:
                     now = patiently(partial(opened.stat, file.name, file.version), self._reach, str(base))
                 except NotThereError:
                     continue
-                if file.version or as_before(file, now) or (not file.etag and now.size in (None, file.size)):
+                if file.version or as_told(file, now):
                     found.append(file.name)
         return found
 
@@ -199,7 +200,7 @@ class Pinner:
         files = []
         for file in listed:
             digest, size = kept[file.name] if file.name in kept else next(taken)
-            files.append(InputFile(file.name, digest, size, file.version, file.etag))
+            files.append(InputFile(file.name, digest, size, file.version, _state(file)))
         return files
 
     def intact(self, file: InputFile) -> bool:
@@ -382,7 +383,7 @@ def _origins(opened: Source, files: Sequence[SourceFile], reach: Reach, base: Da
 
 def _key(base: DataUri, file: SourceFile) -> str:
     """Return what tells one state of a file from all others; nothing where the server says too little for that."""
-    if not file.version and not file.etag:
+    if not file.version and not (file.etag and file.settled):
         return ""
     return canonical_json([str(base), file.name, file.version, file.etag, file.size]).decode()
 
@@ -392,6 +393,18 @@ def as_before(old: InputFile, now: SourceFile) -> bool:
     if now.version or old.version:
         return now.version == old.version
     return bool(now.etag) and (now.etag, now.size) == (old.etag, old.size)
+
+
+def as_told(old: InputFile, now: SourceFile) -> bool:
+    """Return whether nothing that the server tells speaks against a file being as it was locked."""
+    if now.version or old.version:
+        return now.version == old.version
+    return old.etag.removeprefix(_WEAK) in ("", now.etag) and now.size in (None, old.size)
+
+
+def _state(file: SourceFile) -> str:
+    """Return the etag that is locked: marked as weak where it does not vouch for the bytes (RFC 9110, 8.8.1)."""
+    return file.etag if file.settled or not file.etag else _WEAK + file.etag
 
 
 def _digest(source: DataSource, files: Sequence[InputFile]) -> Digest:

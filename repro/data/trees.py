@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from repro.data.blobs import MAKE_ROOM, NO_ROOM
 from repro.data.checksum import StatCache, tree_digest, walk
 from repro.data.keeping import TREES, in_use, mark
 from repro.errors import BusyError, CorruptError, StoreError
-from repro.files import Lock, fsync_folder, remove_tree
+from repro.files import Lock, fsync_folder, reflink, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from repro.data.model import InputFile
     from repro.digest import Digest
 
-_FICLONE: Final = 0x40049409  # ioctl_ficlonerange(2); linux/fs.h
 _NEW = ".new-"  # begins the names of trees in the making
 _LOCK = ".lock"
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Trees:
@@ -156,8 +154,8 @@ def _unbuilt(target: Path, error: OSError) -> StoreError:
     """Return why a tree could not be made, in words."""
     if error.errno in _MISSING:
         return StoreError(f"a file of the tree {target.name} is not in the cache", why=str(error))
-    hint = "make room (`repro data gc`, `repro store gc`), or set REPRO_CACHE to a folder on another disk"
-    return StoreError(f"{target} cannot be written", why=error.strerror, hint=hint if error.errno in _NO_ROOM else None)
+    hint = MAKE_ROOM if error.errno in NO_ROOM else None
+    return StoreError(f"{target} cannot be written", why=error.strerror, hint=hint)
 
 
 def _make_folder(path: Path) -> None:
@@ -201,10 +199,10 @@ class _Links:
         """Make ``target``, which is not there, a file with the bytes of ``blob``."""
         if self._reflinks:
             try:
-                _write(blob, target, _reflink)
+                _write(blob, target, reflink)
             except OSError as error:
                 target.unlink(missing_ok=True)
-                if error.errno in _MISSING | _NO_ROOM:
+                if error.errno in _MISSING | NO_ROOM:
                     raise
                 self._reflinks = False
             else:
@@ -223,10 +221,6 @@ def _write(blob: Path, target: Path, fill: Callable[[int, int], None]) -> None:
         fill(source.fileno(), out.fileno())
         os.fchmod(out.fileno(), 0o444)
         os.utime(out.fileno(), (0, 0))
-
-
-def _reflink(source: int, target: int) -> None:
-    fcntl.ioctl(target, _FICLONE, source)
 
 
 def _copy(source: int, target: int) -> None:

@@ -26,3 +26,12 @@ def test_every_command_stands_in_the_page():
     commands = ["validate", "plan", "lock", "build", "run", "status", "log", "why", "doctor", "image ls", "image build"]
     assert [] == [name for name in commands if f"# repro {name}\n" not in page]
     assert "`-e NAME`, `--environment NAME`" in page
+
+
+def test_the_commands_of_data_have_examples():
+    """The help of each says how it is called."""
+    page = (PROJECT / "docs" / "reference" / "commands.md").read_text()
+    sections = {text.partition("\n")[0]: text for text in page.split("\n### ") if text.startswith("repro data ")}
+    names = [f"repro data {name}" for name in ("ls", "get", "put", "check", "tree", "gc")]
+    assert names == list(sections)
+    assert [] == [name for name in names if f"\n  {name} " not in sections[name]]

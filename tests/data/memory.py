@@ -17,12 +17,13 @@ PIECE = 1000
 class MemorySource:
     """Holds ``files`` by name; ``faults`` each take the pieces of one transfer and give others, or raise.
 
-    A file's ETag is its bytes' hash while ``etags`` is true; of those in ``versions`` (name and version) all are kept.
+    A file's ETag is its bytes' hash while ``etags`` is true, and vouches for them while ``settled`` is; of those in ``versions`` (name and version) all are kept.
     """
 
-    def __init__(self, files: dict[str, bytes] | None = None, *, etags: bool = True) -> None:
+    def __init__(self, files: dict[str, bytes] | None = None, *, etags: bool = True, settled: bool = True) -> None:
         self.put = dict(files or {})
         self.etags = etags
+        self.settled = settled
         self.versions: dict[tuple[str, str], bytes] = {}
         self.current: dict[str, str] = {}
         self.faults: list[Callable[[Iterator[bytes]], Iterator[bytes]]] = []
@@ -38,7 +39,7 @@ class MemorySource:
         """Return the file as it is."""
         data = self._data(name, version)
         etag = f"{hash(data):x}" if self.etags else ""
-        return SourceFile(name, len(data), version or self.current.get(name, ""), etag)
+        return SourceFile(name, len(data), version or self.current.get(name, ""), etag, self.settled)
 
     def files(self) -> Iterator[SourceFile]:
         """Yield all files, in no order."""

@@ -75,7 +75,7 @@ class ShareSuite:
     @pytest.fixture
     def server(self, served):
         """The server, with an empty folder that a test may fill."""
-        for path in served.folder.iterdir():
+        for path in served.data.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         return served
 
@@ -120,7 +120,7 @@ class ShareSuite:
         names = ["a.txt", "deep/er/b.txt", "empty", self.odd]
         for name in names:
             server.put(name, b"" if name == "empty" else name.encode())
-        (server.folder / "no files").mkdir()
+        (server.data / "no files").mkdir()
         found = sorted(source.files())
         assert [file.name for file in found] == sorted(names)
         assert [source.stat(file.name) for file in found] == found
@@ -203,7 +203,7 @@ class ShareSuite:
         found = target.commit("deep/er/ü.bin", token, replaces=None)
         assert found == target.find("deep/er/ü.bin")
         assert (found.size, found.digest, server.get("deep/er/ü.bin")) == (len(BIG), None, BIG)
-        assert (server.names(), hidden(server.folder)) == (["deep/er/ü.bin"], [])
+        assert (server.names(), hidden(server.data)) == (["deep/er/ü.bin"], [])
         assert target.read("deep/er/ü.bin") == BIG
 
     def test_an_empty_file_is_published(self, server, target, tmp_path):
@@ -229,7 +229,7 @@ class ShareSuite:
             target.commit("a", token, replaces=Found(6, etag="another"))
         assert server.get("a") == b"theirs"
         target.commit("a", token, replaces=target.find("a"))
-        assert (server.get("a"), hidden(server.folder)) == (BIG, [])
+        assert (server.get("a"), hidden(server.data)) == (BIG, [])
 
     def test_of_two_writers_at_once_one_is_refused(self, server, file, tmp_path):
         """Ten times over, each name holds the bytes of the one who was told that he won."""
@@ -254,32 +254,32 @@ class ShareSuite:
                 won = list(pool.map(commit, (0, 1)))
             assert sorted(won) == [False, True]
             assert server.get(name) == (BIG if won[0] else b"other")
-        assert hidden(server.folder) == []
+        assert hidden(server.data) == []
 
     def test_a_stage_that_broke_off_goes_on(self, server, target, file):
         """With the bytes that are right; wrong ones are sent again."""
         for kept in (BIG[:3_000_000], b"x" * 3_000_000):
             tokens: list[dict] = []
             token = stage(target, "a", file, note=tokens.append)
-            (server.folder / tokens[0]["staged"]).write_bytes(kept)
+            (server.data / tokens[0]["staged"]).write_bytes(kept)
             again = stage(target, "a", file, before=tokens[0])
             assert (again["staged"] == token["staged"]) == (kept == BIG[:3_000_000])
             target.commit("a", again, replaces=target.find("a"))
-            assert (server.get("a"), hidden(server.folder)) == (BIG, [])
+            assert (server.get("a"), hidden(server.data)) == (BIG, [])
 
     def test_a_local_file_that_changed_is_not_published(self, server, target, file):
         """Its bytes must be those of its digest."""
         nothing = {"before": None, "note": lambda token: None, "told": lambda count: None}
         with pytest.raises(DataError, match="is not what it was"):
             target.stage("a", file, Digest.of(b"other"), len(BIG), **nothing)
-        assert (server.names(), hidden(server.folder)) == ([], [])
+        assert (server.names(), hidden(server.data)) == ([], [])
 
     def test_what_was_staged_or_placed_can_be_taken_back(self, server, target, file):
         """Twice as well as once; what is another's by now stays."""
         token = stage(target, "a", file)
         target.discard("a", token)
         target.discard("a", token)
-        assert (server.names(), hidden(server.folder)) == ([], [])
+        assert (server.names(), hidden(server.data)) == ([], [])
         with pytest.raises(NotThereError, match="staged"):
             target.commit("a", token, replaces=None)
         placed = publish(target, "a", file)
@@ -335,7 +335,7 @@ class ShareSuite:
         server.start()
         token = stage(target, "a", file, before=tokens[-1])
         target.commit("a", token, replaces=None)
-        assert (server.get("a"), hidden(server.folder)) == (BIG, [])
+        assert (server.get("a"), hidden(server.data)) == (BIG, [])
         target.close()
 
     def test_close_is_idempotent_and_the_source_opens_again(self, server, source):

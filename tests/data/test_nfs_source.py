@@ -37,7 +37,7 @@ class TestNfs(ShareSuite):
         """Nor is a link to nowhere a file."""
         server.put("sub/real.txt", b"real")
         for name, to in {"link.txt": "sub/real.txt", "folder": "sub", "nowhere": "gone"}.items():
-            (server.folder / name).symlink_to(to)
+            (server.data / name).symlink_to(to)
         assert {file.name: file.size for file in source.files()} == {"sub/real.txt": 4, "link.txt": 4}
         assert whole(source, "link.txt") == b"real"
 
@@ -45,15 +45,15 @@ class TestNfs(ShareSuite):
         """Whoever this process is, as root in a user namespace: the caller's files are open to him, others' not."""
         for name, owner in (("mine", 4321), ("theirs", 0)):
             server.put(name, name.encode())
-            os.chown(server.folder / name, owner, owner)
-            (server.folder / name).chmod(0o600)
+            os.chown(server.data / name, owner, owner)
+            (server.data / name).chmod(0o600)
         caller = Reach(server.settings, 4321, 4322, timeout=10)
         source, target = (kind(DataUri.parse(server.root), caller) for kind in (NfsSource, NfsTarget))
         assert whole(source, "mine") == b"mine"
         with pytest.raises(DeniedError, match="theirs"):
             whole(source, "theirs")
         publish(target, "new", file)
-        found = (server.folder / "new").stat()
+        found = (server.data / "new").stat()
         assert (found.st_uid, found.st_gid) == (4321, 4322)
         assert (os.geteuid(), os.getegid()) == (0, 0)
         assert whole(self.open_source(server.root, server), "theirs") == b"theirs"
@@ -72,18 +72,18 @@ class TestNfs(ShareSuite):
     def test_a_commit_whose_answer_was_lost_is_known_again(self, server, target, file):
         """Its own file is no one else's."""
         token = stage(target, "a", file)
-        staged = server.folder / token["staged"]
-        os.link(staged, server.folder / "a")  # the server did this, and died
+        staged = server.data / token["staged"]
+        os.link(staged, server.data / "a")  # the server did this, and died
         assert target.commit("a", token, replaces=None).size == len(BIG)
         assert target.commit("a", token, replaces=None).size == len(BIG)
-        assert (server.names(), hidden(server.folder)) == (["a"], [])
+        assert (server.names(), hidden(server.data)) == (["a"], [])
 
     def test_a_file_whose_time_was_set_back_has_changed(self, server, source):
         """The server counts changes."""
         server.put("a", b"before")
         listed = source.stat("a")
-        times = os.stat(server.folder / "a")
+        times = os.stat(server.data / "a")
         server.put("a", b"after!")
-        os.utime(server.folder / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.utime(server.data / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
         with pytest.raises(ChangedError):
             list(source.pieces(listed, 0))

@@ -147,9 +147,10 @@ def _then(pieces, action):
         action()
 
 
-def test_without_version_and_etag_each_break_counts() -> None:
+@pytest.mark.parametrize("silent", [{"etags": False}, {"settled": False}])
+def test_without_a_state_that_vouches_each_break_counts(silent) -> None:
     """As nothing can be continued, a transfer that always breaks ends."""
-    source = MemorySource({"": DATA}, etags=False)
+    source = MemorySource({"": DATA}, **silent)
     source.faults = [broken(3)] * 10
     with pytest.raises(UnreachableError):
         origin(source).download(Out(), size=len(DATA), verified=False)

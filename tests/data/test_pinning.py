@@ -227,12 +227,12 @@ def test_of_a_folder_only_what_changed_is_fetched_again(world):
 
 
 @pytest.mark.parametrize(
-    "change", ["no etag", "another address", "not in the cache", "damaged in the cache", "no lock"]
+    "change", ["no etag", "not settled", "another address", "not in the cache", "damaged in the cache", "no lock"]
 )
 def test_what_may_have_changed_is_fetched_again(world, change):
-    """Without an ETag, from elsewhere, or without the bytes, nothing is taken on trust."""
+    """Without an ETag that vouches, from elsewhere, or without the bytes, nothing is taken on trust."""
     uri = "s3://b/reads/"
-    world.sources[uri] = source = MemorySource(READS, etags=change != "no etag")
+    world.sources[uri] = source = MemorySource(READS, etags=change != "no etag", settled=change != "not settled")
     before = world.pinner().pin(declared(uri, "reads/"), None)
     source.asked.clear()
     path = world.downloads.path(Digest.of(READS["a.fq"]))

@@ -70,6 +70,18 @@ def made(tmp_path):
     return tmp_path / "made"
 
 
+FEW = {"a/é.txt": BYTES["0/é 0.txt"], "b": b"b"}
+
+
+@pytest.fixture
+def few(tmp_path):
+    """A folder with only small files, for what does not depend on how they are sent."""
+    for name, data in FEW.items():
+        (tmp_path / "few" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "few" / name).write_bytes(data)
+    return tmp_path / "few"
+
+
 def _publication(server, area, made, state, *, wrap=lambda target: target, attempts=3):
     address = f"{server.root}{area}/"
     reach = Reach(server.settings, os.getuid(), os.getgid(), timeout=20, attempts=attempts, pause=0.05)
@@ -107,8 +119,7 @@ def _staged(server, area):
         uploads = client.list_multipart_uploads(Bucket="data").get("Uploads", [])
         named = [(upload["Key"], upload["UploadId"]) for upload in uploads if upload["Key"].startswith(f"{area}/")]
         return [key for key, one in named if client.list_parts(Bucket="data", Key=key, UploadId=one).get("Parts")]
-    folder = server.data if hasattr(server, "data") else server.folder
-    return [path.name for path in (folder / area).rglob(".repro-staging-*")]
+    return [path.name for path in (server.data / area).rglob(".repro-staging-*")]
 
 
 class Noting:
@@ -129,7 +140,7 @@ class Noting:
             self._also()
             return answer
 
-        return ask
+        return ask if callable(asked) else asked
 
     def _before(self, call):
         def ask(*arguments):
@@ -155,6 +166,55 @@ def test_published_once_and_again(server, made, tmp_path):
         publish([_publication(server, area, made, tmp_path / "one")], replace=False, sink=ignore)
     publish([_publication(server, area, made, tmp_path / "one")], replace=True, sink=ignore)
     assert (_expected(BYTES), []) == (_seen(server, area), _staged(server, area))
+
+
+class Rewriting(Noting):
+    """A target at which somebody else writes ``name`` again before a commit of it."""
+
+    def __init__(self, target, server, area, name):
+        super().__init__(target, [])
+        self._server, self._area, self._name = server, area, name
+
+    def commit(self, name, *arguments, **more):
+        """Be late."""
+        if name == self._name:
+            _write_again(self._server, f"{self._area}/{name}")
+        return self._target.commit(name, *arguments, **more)
+
+
+def _write_again(server, name):
+    """Have other bytes at ``name``, as many; where times are whole seconds (SFTP), in the same one."""
+    before = (server.data / name).stat().st_mtime if server.kind == "sftp" else None
+    server.put(name, server.get(name)[::-1])
+    if before is not None:
+        os.utime(server.data / name, (before, int(before)))
+
+
+def test_what_was_written_again_in_the_same_second_is_told(server, few, tmp_path):
+    """Also where it has the same size and time: it is not taken for what was published."""
+    area = "second"
+    publish([_publication(server, area, few, tmp_path / "s")], replace=False, sink=ignore)
+    _write_again(server, f"{area}/a/é.txt")
+    with pytest.raises(ExistsError) as caught:
+        publish([_publication(server, area, few, tmp_path / "s")], replace=False, sink=ignore)
+    assert (caught.value.why or "").endswith("a/é.txt")
+    publish([_publication(server, area, few, tmp_path / "s")], replace=True, sink=ignore)
+    assert _expected(FEW) == _seen(server, area)
+
+
+@pytest.mark.parametrize("size", [len(FEW["a/é.txt"]), 1000])
+def test_what_was_not_looked_at_is_not_replaced(server, few, tmp_path, size):
+    """Another state than the one seen stays, also where its size and time are the same."""
+    area, name, theirs = f"replaced {size}", "a/é.txt", os.urandom(size)
+    server.put(f"{area}/{name}", theirs)
+    if server.kind == "sftp":
+        os.utime(server.data / area / name)  # now: times of yesterday would be believed
+    late = _publication(server, area, few, tmp_path / "s", wrap=lambda target: Rewriting(target, server, area, name))
+    with pytest.raises(ExistsError):
+        publish([late], replace=True, sink=ignore)
+    assert ({name: theirs[::-1]}, []) == (_seen(server, area), _staged(server, area))
+    publish([_publication(server, area, few, tmp_path / "s")], replace=True, sink=ignore)
+    assert _expected(FEW) == _seen(server, area)
 
 
 def test_failure_takes_everything_back(server, made, tmp_path):

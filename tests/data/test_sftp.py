@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -449,3 +450,12 @@ def test_a_missing_library_is_named(server, monkeypatch):
     with pytest.raises(UsageError, match="paramiko") as caught:
         open_source(DataUri.parse(server.root), Access(), Reach({}, 0, 0))
     assert "pip install 'repro-workflow[sftp]'" == caught.value.hint
+
+
+@pytest.mark.parametrize(("age", "settled"), [(24 * 3600, True), (60, False)])
+def test_a_file_written_just_now_is_not_settled(server, open_at, age, settled):
+    """Its time has whole seconds, of a clock that the protocol does not tell."""
+    then = int(time.time()) - age
+    os.utime(server.data / "x.bin", (then, then))
+    listed = {file.name: file for file in open_at().files()}
+    assert [settled, settled] == [open_at().stat("x.bin").settled, listed["x.bin"].settled]

@@ -40,7 +40,7 @@ class TestSmb(ShareSuite):
         """A link to a file is a file, one to a folder a folder, one to a folder above ends there, a dangling one is none."""
         server.put("sub/real.txt", b"real")
         for name, to in {"link.txt": "sub/real.txt", "folder": "sub", "sub/up": "..", "nowhere": "gone"}.items():
-            (server.folder / name).symlink_to(to)
+            (server.data / name).symlink_to(to)
         assert sorted(file.name for file in source.files()) == ["folder/real.txt", "link.txt", "sub/real.txt"]
 
     def test_a_wrong_login_is_denied_and_not_told(self, server):
@@ -77,13 +77,13 @@ class TestSmb(ShareSuite):
     def test_what_the_server_denies_is_said(self, server, source, target, file):
         """A share that is closed to the user, a file and a folder that are."""
         server.put("secret", b"secret")
-        os.chown(server.folder / "secret", 0, 0)
-        (server.folder / "secret").chmod(0o600)
+        os.chown(server.data / "secret", 0, 0)
+        (server.data / "secret").chmod(0o600)
         with pytest.raises(DeniedError, match="secret"):
             whole(source, "secret")
         with pytest.raises(DeniedError):
             self.open_source(f"smb://{server.host}/closed/data/", server).stat("a")
-        (server.folder / "theirs").mkdir(mode=0o755)
+        (server.data / "theirs").mkdir(mode=0o755)
         with pytest.raises(DeniedError):
             publish(target, "theirs/a", file)
 
@@ -94,7 +94,7 @@ class TestSmb(ShareSuite):
                 stage(target, name, file)
             with pytest.raises(DataError):
                 source.stat(name)
-        assert (server.names(), hidden(server.folder)) == ([], [])
+        assert (server.names(), hidden(server.data)) == ([], [])
 
     def test_an_address_needs_a_share_that_is_there(self, server):
         """None is a mistake in the address, another one is not there."""
@@ -118,14 +118,14 @@ class TestSmb(ShareSuite):
         with pytest.raises(ExistsError):
             target.commit("nAME", token, replaces=None)
         target.discard("nAME", token)
-        assert (server.get("Name"), hidden(server.folder)) == (b"theirs", [])
+        assert (server.get("Name"), hidden(server.data)) == (b"theirs", [])
 
     def test_a_commit_whose_answer_was_lost_is_known_again(self, server, target, file):
         """Its own file is no one else's."""
         token = stage(target, "a", file)
-        os.rename(server.folder / token["staged"], server.folder / "a")  # the server did this, and died
+        os.rename(server.data / token["staged"], server.data / "a")  # the server did this, and died
         assert target.commit("a", token, replaces=None).size == len(BIG)
-        assert (server.names(), hidden(server.folder)) == (["a"], [])
+        assert (server.names(), hidden(server.data)) == (["a"], [])
 
     def test_a_file_that_is_open_elsewhere_may_still_be_read(self, server, source):
         """Readers do not lock each other out."""

@@ -190,10 +190,10 @@ def cannot_reflink(*arguments):
 def links(request, monkeypatch):
     """Each way in which a file gets into a tree."""
     if request.param == "reflinks":
-        monkeypatch.setattr(module, "_reflink", module._copy)
+        monkeypatch.setattr(module, "reflink", module._copy)
     if request.param == "copies":
         monkeypatch.setattr(os, "link", cannot_link)
-        monkeypatch.setattr(module, "_reflink", cannot_reflink)
+        monkeypatch.setattr(module, "reflink", cannot_reflink)
     return request.param
 
 
@@ -216,7 +216,7 @@ def test_a_full_disk_is_said(downloads, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "link", cannot_link)
-    monkeypatch.setattr(module, "_reflink", cannot_reflink)
+    monkeypatch.setattr(module, "reflink", cannot_reflink)
     monkeypatch.setattr(module, "_copy", full)
     with pytest.raises(StoreError, match="cannot be written") as caught:
         Trees(downloads).build(files, digest)

@@ -10,7 +10,7 @@ import pytest
 from repro.data.answers import Broken, NotThereError
 from repro.data.sources.model import ChangedError, DeniedError, Reach, SourceFile
 from repro.data.sources.opening import open_source, open_target
-from repro.data.sources.web import WebSource
+from repro.data.sources.web import WebSource, _settled
 from repro.errors import FetchError
 from repro.names import DataUri
 from repro.workflow.model import Access
@@ -52,6 +52,32 @@ def test_servers_differ_and_the_bytes_do_not(nginx, place, start):
     assert len(DATA) == file.size
     assert file.etag
     assert DATA[start:] == read(opened, file, start)
+
+
+@pytest.mark.parametrize("place", ["data", "silent"])
+def test_a_file_is_settled_once_its_second_is_over(nginx, place):
+    """Its time, and the ETag that is made of it, are the same for two states in a second."""
+    path = nginx.data / "x.bin"
+    for age, settled in ((3, True), (0, False)):
+        then = int(time.time()) - age
+        os.utime(path, (then, then))
+        assert source(nginx.at(place), nginx.settings).stat("x.bin").settled == settled
+
+
+@pytest.mark.parametrize(
+    ("dates", "settled"),
+    [
+        ({}, True),  # an ETag alone is the server's word
+        ({"Last-Modified": "Wed, 18 Nov 2026 10:00:00 GMT"}, False),
+        ({"Last-Modified": "Wed, 18 Nov 2026 10:00:00 GMT", "Date": "Wed, 18 Nov 2026 10:00:01 GMT"}, False),
+        ({"Last-Modified": "Wed, 18 Nov 2026 10:00:00 GMT", "Date": "Wed, 18 Nov 2026 10:00:02 GMT"}, True),
+        ({"Last-Modified": "Wed, 18 Nov 2026 10:00:00 -0000", "Date": "Wed, 18 Nov 2026 10:00:02 GMT"}, False),
+        ({"Last-Modified": "yesterday", "Date": "today"}, False),
+    ],
+)
+def test_dates_that_cannot_be_compared_settle_nothing(dates, settled):
+    """Nor does one without the other."""
+    assert _settled(dates) == settled
 
 
 @pytest.mark.parametrize("place", ["data", "silent", "redir"])

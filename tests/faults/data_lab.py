@@ -120,8 +120,7 @@ class Wired:
         if self.kind == "s3":
             uploads = self.server.client().list_multipart_uploads(Bucket="data").get("Uploads", [])
             return [upload["Key"] for upload in uploads if upload["Key"].startswith(f"{area}/")]
-        folder = self.server.data if hasattr(self.server, "data") else self.server.folder
-        return [path.name for path in (folder / area).rglob(".repro-staging-*")]
+        return [path.name for path in (self.server.data / area).rglob(".repro-staging-*")]
 
     def close(self) -> None:
         """Stop it."""

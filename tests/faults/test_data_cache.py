@@ -197,18 +197,19 @@ KILLS = [3, pytest.param(10, marks=pytest.mark.judge)]
 
 
 def kill_each(desk, command, count, again, *, before=lambda: None):
-    """Kill a command ``count`` times at random moments; after each nothing is wrong, and ``again`` is all there is.
+    """Kill a command ``count`` times; after each nothing is wrong, and ``again`` is all there is.
 
-    ``before`` makes ready for it; a command that is killed after its end counts, too, but not all may be.
+    The moments are random, each in its own part of the time that the command takes. ``before`` makes ready for it;
+    a command that is killed after its end counts, too, but not all may be.
     """
     moments = random.Random(f"{command} {count}")
     before()
     took = desk.works(*command).seconds
     alive = 0
-    for _ in range(count):
+    for number in range(count):
         before()
         running = desk.start(*command)
-        time.sleep(moments.random() * took)
+        time.sleep((number + moments.random()) / count * took)
         alive += running.kill()
         assert desk.wrong() == []
         desk.works(*command)

@@ -14,7 +14,6 @@ from tests.faults.warm import Done
 
 KINDS = ("http", "nfs", "s3", "sftp", "smb")
 SIZE = 10 * MIB
-LATER = 2_000_000_000  # a time that no file has by itself
 
 
 @pytest.fixture
@@ -31,13 +30,6 @@ def work(servers_of_data, machines, tmp_path):
         return server, desk
 
     return work
-
-
-def replace(server, name, data):
-    """Have other bytes at a name, and another time: the ETags of web servers are made of size and seconds."""
-    server.server.put(name, data)
-    if hasattr(server.server, "data"):
-        os.utime(server.server.data / name, (LATER, LATER))
 
 
 def has(desk, data):
@@ -82,13 +74,29 @@ def test_other_bytes_of_the_same_length_are_drift(kind, work):
     data, other = some_bytes(MIB, "locked"), some_bytes(MIB, "other")
     server, desk = work(kind, data)
     desk.works("lock")
-    replace(server, desk.name, other)
+    server.server.put(desk.name, other)
     desk.forget()
     old, new = str(Digest.of(data)), str(Digest.of(other))
     desk.refused(4, "one is not what was locked", old, new, "repro lock --upgrade one")
     assert desk.locked()["digest"] == old
     assert list(desk.cache.glob("sha256/*/*")) == []
     assert f"{old} -> {new}" in desk.works("lock", "--upgrade", "one", "workflow.yaml").out
+    has(desk, other)
+
+
+@pytest.mark.parametrize("kind", ["http", "sftp"])
+def test_a_file_written_twice_in_a_second_is_not_missed(kind, work):
+    """Size and time are as they were when it was locked, and say nothing: it had just been written."""
+    data, other = some_bytes(MIB, "first"), some_bytes(MIB, "second")
+    server, desk = work(kind, data)
+    place = server.server.data / desk.name
+    now = int(time.time())
+    os.utime(place, (now, now))
+    desk.works("lock")
+    has(desk, data)
+    place.write_bytes(other)
+    os.utime(place, (now, now))
+    assert f"{Digest.of(data)} -> {Digest.of(other)}" in desk.works("lock", "--upgrade", "one", "workflow.yaml").out
     has(desk, other)
 
 
@@ -101,7 +109,7 @@ def test_what_changes_while_it_is_locked_is_not_mixed(kind, work):
     data, other = some_bytes(SIZE, "before"), some_bytes(SIZE, "after")
     server, desk = work(kind, data, timeout=20)
     server.wire.pause = 0.005  # so that the second half is not on its way already
-    server.wire.at("down", SIZE // 4, lambda: replace(server, desk.name, other))
+    server.wire.at("down", SIZE // 4, lambda: server.server.put(desk.name, other))
     done = desk.run("lock")
     server.wire.honest()
     if kind == "s3" and done.status == 0:
@@ -292,7 +300,7 @@ def test_a_folder_that_changes_while_it_is_locked(kind, servers_of_data, machine
         name: Digest.of(data).hex for name, data in files.items()
     }
     assert time.monotonic() - began < 20
-    replace(server, f"{area}/3.bin", some_bytes(MIB, "other"))
+    server.server.put(f"{area}/3.bin", some_bytes(MIB, "other"))
     desk.forget()
     desk.refused(4, "many/ is not what was locked", "3.bin", "repro lock --upgrade many/")
     assert list(desk.cache.glob("trees/[!.]*")) == []

@@ -6,12 +6,14 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from repro.data.answers import Broken, NotThereError
 from repro.data.sources.model import DeniedError, ExistsError
-from repro.data.sources.shares import STAGING, Entry, ShareSource, ShareTarget, failure
+from repro.data.sources.share_publishing import ShareTarget
+from repro.data.sources.shares import STAGING, Entry, ShareSource, failure
 from repro.files import fsync_folder
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from repro.errors import FetchError
 
+_SETTLED = 2 * 10**9  # nanoseconds: the coarsest times that file systems have (FAT)
 # what link(2) says where the file system has no hard links, or none more for this file
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
 
@@ -201,4 +204,6 @@ def _entry(name: str, status: os.stat_result, *, reading: bool) -> Entry:
         kind = "link"
     identity = f"{status.st_dev}:{status.st_ino}"
     etag = f"{status.st_size}-{status.st_mtime_ns}" + (f"-{status.st_ctime_ns}" if reading else "")
-    return Entry(name, kind, status.st_size, etag, identity)
+    written = status.st_ctime_ns if reading else status.st_mtime_ns  # the last time that the etag has
+    settled = written < time.time_ns() - _SETTLED
+    return Entry(name, kind, status.st_size, etag, identity, settled=settled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from repro.dataclass import dataclass
@@ -51,13 +52,16 @@ class SourceFile:
 
     ``name`` is relative to the folder that is the source, with ``/`` between its parts; empty where the source is the
     file. ``size`` in bytes, None where the server does not say. ``version`` is an id by which these very bytes can be
-    read later; ``etag`` is a text that is another once the bytes are (an ETag, or size and time).
+    read later; ``etag`` is a text that is another once the bytes are (an ETag, or size and time). That holds only of a
+    ``settled`` file: one written a moment ago can be written again within the same tick of the clock that its etag has
+    the time from, and such an etag vouches for nothing once the connection is closed.
     """
 
     name: str
     size: int | None
     version: str = ""
     etag: str = ""
+    settled: bool = field(default=True, compare=False)
 
 
 class Source(Protocol):
@@ -86,12 +90,16 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is at a target: ``digest`` where it is known without reading the bytes (metadata), ``etag`` as it is now."""
+    """What is at a target: ``digest`` where it is known without reading the bytes (metadata), ``etag`` as it is now.
+
+    An etag of a file that is not ``settled`` vouches for nothing, as that of a `SourceFile`.
+    """
 
     size: int
     digest: Digest | None = None
     etag: str = ""
     version: str = ""
+    settled: bool = field(default=True, compare=False)
 
 
 class Target(Protocol):
@@ -99,6 +107,10 @@ class Target(Protocol):
 
     A token is JSON that another process can go on from. Errors are those of `Source`, and ExistsError.
     """
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether a `commit` could only look before it wrote: the server has no operation that does both at once."""
 
     def find(self, name: str) -> Found | None:
         """Return what is at ``name``; None where nothing is."""
@@ -130,7 +142,10 @@ class Target(Protocol):
         """
 
     def commit(self, name: str, token: Mapping[str, Json], *, replaces: Found | None) -> Found:
-        """Put what was staged in place at once; ExistsError where something is there that is not ``replaces``."""
+        """Put what was staged in place at once; ExistsError where something is there that is not ``replaces``.
+
+        Where that is not settled, and has a digest, it is compared by its bytes.
+        """
 
     def withdraw(self, name: str, placed: Found) -> None:
         """Take back what this `commit` put in place, where it is still there.

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from repro.data.answers import Broken, NotThereError
 from repro.data.sources.model import DeniedError
-from repro.data.sources.shares import Entry, ShareSource, ShareTarget, failure
+from repro.data.sources.share_publishing import ShareTarget
+from repro.data.sources.shares import Entry, ShareSource, failure
 from repro.errors import FetchError, UsageError
 from repro.runtime import syscalls
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.errors import FetchError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from repro.data.sources.model import Reach, Source, Target
     from repro.names import DataUri
@@ -25,33 +26,7 @@ def open_source(uri: DataUri, access: Access, reach: Reach) -> Source:
         UsageError: what the protocol needs is not installed; the hint names the command that installs it.
     """
     with _extra_named(uri.scheme):
-        match uri.scheme:
-            case "file":
-                from repro.data.sources.folder import FolderSource  # noqa: PLC0415
-
-                return FolderSource(Path(uri.path))
-            case "http" | "https":
-                from repro.data.sources.web import WebSource  # noqa: PLC0415
-
-                return WebSource(uri, reach)
-            case "s3":
-                from repro.data.sources.s3 import open_s3_source  # noqa: PLC0415
-
-                return open_s3_source(uri, access, reach)
-            case "nfs":
-                from repro.data.sources.nfs import NfsSource  # noqa: PLC0415
-
-                return NfsSource(uri, reach)
-            case "smb":
-                from repro.data.sources.smb import SmbSource  # noqa: PLC0415
-
-                return SmbSource(uri, reach)
-            case "sftp":
-                from repro.data.sources.sftp import SftpSource  # noqa: PLC0415
-
-                return SftpSource(uri, reach)
-            case _:
-                raise AssertionError(f"{uri.scheme} is not among repro.names.DATA_SCHEMES")
+        return _protocol(uri, access, reach)[0]()
 
 
 def open_target(uri: DataUri, access: Access, reach: Reach) -> Target:
@@ -61,33 +36,45 @@ def open_target(uri: DataUri, access: Access, reach: Reach) -> Target:
         FetchError: nothing can be written by this protocol.
     """
     with _extra_named(uri.scheme):
-        match uri.scheme:
-            case "file":
-                from repro.data.sources.folder import FolderTarget  # noqa: PLC0415
+        target = _protocol(uri, access, reach)[1]
+        if target is None:
+            raise FetchError(
+                f"nothing can be published at {uri}",
+                why="web servers are only read from",
+                hint="publish to s3://, nfs://, smb://, sftp:// or a folder",
+            )
+        return target()
 
-                return FolderTarget(Path(uri.path))
-            case "s3":
-                from repro.data.sources.s3 import open_s3_target  # noqa: PLC0415
 
-                return open_s3_target(uri, access, reach)
-            case "nfs":
-                from repro.data.sources.nfs import NfsTarget  # noqa: PLC0415
+def _protocol(uri: DataUri, access: Access, reach: Reach) -> tuple[Callable[[], Source], Callable[[], Target] | None]:
+    """Return what makes a source and a target of ``uri``; no target for a protocol that is only read by."""
+    match uri.scheme:
+        case "file":
+            from repro.data.sources.folder import FolderSource, FolderTarget  # noqa: PLC0415
 
-                return NfsTarget(uri, reach)
-            case "smb":
-                from repro.data.sources.smb import SmbTarget  # noqa: PLC0415
+            return partial(FolderSource, Path(uri.path)), partial(FolderTarget, Path(uri.path))
+        case "http" | "https":
+            from repro.data.sources.web import WebSource  # noqa: PLC0415
 
-                return SmbTarget(uri, reach)
-            case "sftp":
-                from repro.data.sources.sftp import SftpTarget  # noqa: PLC0415
+            return partial(WebSource, uri, reach), None
+        case "s3":
+            from repro.data.sources.s3 import open_s3_source, open_s3_target  # noqa: PLC0415
 
-                return SftpTarget(uri, reach)
-            case _:
-                raise FetchError(
-                    f"nothing can be published at {uri}",
-                    why="web servers are only read from",
-                    hint="publish to s3://, nfs://, smb://, sftp:// or a folder",
-                )
+            return partial(open_s3_source, uri, access, reach), partial(open_s3_target, uri, access, reach)
+        case "nfs":
+            from repro.data.sources.nfs import NfsSource, NfsTarget  # noqa: PLC0415
+
+            return partial(NfsSource, uri, reach), partial(NfsTarget, uri, reach)
+        case "smb":
+            from repro.data.sources.smb import SmbSource, SmbTarget  # noqa: PLC0415
+
+            return partial(SmbSource, uri, reach), partial(SmbTarget, uri, reach)
+        case "sftp":
+            from repro.data.sources.sftp import SftpSource, SftpTarget  # noqa: PLC0415
+
+            return partial(SftpSource, uri, reach), partial(SftpTarget, uri, reach)
+        case _:
+            raise AssertionError(f"{uri.scheme} is not among repro.names.DATA_SCHEMES")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import posixpath
 import stat
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from paramiko import sftp as protocol
 from repro.data.answers import Broken, NotThereError
 from repro.data.sources import ssh
 from repro.data.sources.model import ExistsError
-from repro.data.sources.shares import STAGING, Entry, ShareSource, ShareTarget, failure
+from repro.data.sources.share_publishing import ShareTarget
+from repro.data.sources.shares import STAGING, Entry, ShareSource, failure
 from repro.errors import FetchError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 15  # bytes a request: what every server must take (draft, 3)
 _UNDER_WAY = 64  # requests: with them 2 MiB, the window of an SSH channel
+_SETTLED = 3600  # seconds: the protocol has whole seconds of a clock that it does not tell, and that may be wrong
 _CHANNELS = 8  # of one connection; OpenSSH allows 10 (MaxSessions)
 _HOME = "/~"  # where paths begin that are relative to the user's home
 
@@ -375,5 +378,6 @@ def _entry(path: str, name: str, found: paramiko.SFTPAttributes) -> Entry:
         kind = "folder"
     elif stat.S_ISLNK(mode):
         kind = "link"
-    size = found.st_size or 0
-    return Entry(name, kind, size, f"{size}-{found.st_mtime}", path if kind == "folder" else "")
+    size, modified = found.st_size or 0, found.st_mtime or 0
+    identity = path if kind == "folder" else ""
+    return Entry(name, kind, size, f"{size}-{modified}", identity, settled=modified < time.time() - _SETTLED)

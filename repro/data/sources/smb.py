@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from repro.data.answers import Broken, NotThereError
-from repro.data.sources.shares import Entry, ShareSource, ShareTarget
+from repro.data.sources.share_publishing import ShareTarget
+from repro.data.sources.shares import Entry, ShareSource
 from repro.data.sources.smb_client import connect, host_and_port, meaning
 from repro.errors import DataError, UsageError
 

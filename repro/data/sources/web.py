@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _PARALLEL = 8  # files whose headers are asked for at a time
 _DEEPEST = 64  # levels of folders: a server whose links lead in a circle has no end
+_SETTLED = timedelta(seconds=2)
 _LONGEST_PAGE = 64 << 20  # bytes of an index page
 _SAFE = "/:@!$&'()*+,;=-._~"  # RFC 3986, 3.3: what a path has unescaped
 _INDEX = re.compile(r"\s*(index of|directory listing)\b", re.IGNORECASE)
@@ -59,7 +62,7 @@ class WebSource:
                 raise error from refused
         response.close()
         size = _whole_size(response)
-        return SourceFile(name, size, etag=_state(response.headers, size))
+        return SourceFile(name, size, etag=_state(response.headers, size), settled=_settled(response.headers))
 
     def files(self) -> Iterator[SourceFile]:
         """Yield all files that the index pages from this folder downwards name, each as its headers say."""
@@ -189,6 +192,20 @@ def _state(headers: Mapping[str, str], size: int | None) -> str:
         return etag
     modified = headers.get("Last-Modified", "")
     return f"{modified}, {size} bytes" if modified and size is not None else ""
+
+
+def _settled(headers: Mapping[str, str]) -> bool:
+    """Return whether a later change would show: a time does only once its second is over (RFC 9110, 8.8.2.2).
+
+    An ETag beside a time is no better than it: nginx and Apache make theirs of size and time.
+    """
+    modified, now = (headers.get(name) for name in ("Last-Modified", "Date"))
+    if modified is None:
+        return True
+    try:
+        return now is not None and parsedate_to_datetime(now) - parsedate_to_datetime(modified) >= _SETTLED
+    except (ValueError, TypeError):  # no dates, or one without a zone
+        return False
 
 
 class _Index(HTMLParser):

@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.data.served.folder import ServedFolder
 from tests.servers import Killable, free_port
 
 _SECONDS = 20  # until it must answer
@@ -80,7 +81,7 @@ def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
-class SmbServer(Killable):
+class SmbServer(Killable, ServedFolder):
     """A `tests.data.served.DataServer`; ``read_only`` is the same folder in a share to read from.
 
     ``encrypt`` is samba's ``server smb encrypt``. The user and the folder that it needs are removed by `close`.
@@ -104,8 +105,7 @@ class SmbServer(Killable):
         self._config.write_text(
             _SETTINGS.format(port=self.port, folder=folder, share=self._share, user=self.user, encrypt=encrypt)
         )
-        self.folder = self._share / "data"
-        self.folder.mkdir()
+        ServedFolder.__init__(self, self._share / "data")
         self.root = f"smb://{self.host}/data/data/"
         self.read_only = f"smb://{self.host}/ro/data/"
         self.settings = {"HOME": str(folder / "home")}
@@ -132,7 +132,7 @@ class SmbServer(Killable):
             check=True,
             capture_output=True,
         )
-        shutil.chown(self.folder, self.user)
+        shutil.chown(self.data, self.user)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -187,24 +187,9 @@ class SmbServer(Killable):
             time.sleep(0.1)
 
     def put(self, name: str, data: bytes) -> None:
-        """Have a file hold ``data``."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        """Have a file of the server's user hold ``data``."""
+        super().put(name, data)
+        path = self.data / name
         for one in (path, *path.parents):
-            if one.is_relative_to(self.folder):
+            if one.is_relative_to(self.data):
                 shutil.chown(one, self.user)
-
-    def get(self, name: str) -> bytes | None:
-        """Return the bytes of a file; None where there is none."""
-        path = self.folder / name
-        return path.read_bytes() if path.is_file() else None
-
-    def remove(self, name: str) -> None:
-        """Remove a file."""
-        (self.folder / name).unlink()
-
-    def names(self) -> list[str]:
-        """Return the names of all files that do not begin with a dot, nor are in a folder that does, sorted."""
-        found = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
-        return sorted(str(name) for name in found if not any(part.startswith(".") for part in name.parts))
