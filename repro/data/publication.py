@@ -11,15 +11,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from dataclasses import replace as changed
 from typing import TYPE_CHECKING
 
-from repro.data.answers import Broken
 from repro.data.part import Counter
+from repro.data.placing import Item, Placing
 from repro.data.publish_state import Known, Phase, Progressed, PublishState
-from repro.data.sending import QUESTIONS, Patience, Sending
+from repro.data.sending import QUESTIONS, Patience
 from repro.data.sources.model import ExistsError
 from repro.data.sums import read_sums
 from repro.data.sums_text import list_text
@@ -38,18 +36,10 @@ if TYPE_CHECKING:
     from repro.data.sources.model import Found, Reach, Source, Target
     from repro.digest import Json
 
+__all__ = ["MANIFEST", "Item", "Publication", "Published"]
+
 MANIFEST = "SHA256SUMS"
 _MOST_MERGES = 5  # times that another publication may change the list of checksums under our hands
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A file to publish: ``name`` at the target, its local ``path``, digest and size in bytes."""
-
-    name: str
-    path: Path
-    digest: Digest
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +83,14 @@ class Publication:
     ) -> None:
         self.address = address
         self.items = {item.name: item for item in items}
-        self._target = target
         self._state = PublishState(state)
         self._lock = Lock(state / "lock", owner=owner)
         self._patience = Patience(reach, address)
-        self._open_source = source
-        self._source: Source | None = None
-        self.foreign: list[str] = []  # names where another's file was left that looked like ours
-        self._guard = threading.Lock()
+        self._files = Placing(target, self._state, self._patience, source)
         self._listed = listed
         self._there: dict[str, Found] = {}  # what `survey` found
-        self._same: set[str] = set()  # of that, what has the right bytes
+        self._bytes: dict[str, Digest] = {}  # and the digests of that, where they are known
         self._tokens: dict[str, Mapping[str, Json]] = {}
-        self._placed: dict[str, Found] = {}  # by this attempt
-        self._under_way: dict[str, Item] = {}  # being put in place
         self._said: dict[str, Digest] = {}  # by the list of checksums, as it was before
         self._list_before = b""
 
@@ -118,9 +102,7 @@ class Publication:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._source is not None:
-            self._source.close()
-        self._target.close()
+        self._files.close()
         self._lock.release()
 
     @property
@@ -128,19 +110,33 @@ class Publication:
         """How many bytes `stage` has to bring there."""
         return sum(item.size for item in self._todo())
 
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """The names of files that `withdraw` left where they are: somebody else wrote them since."""
+        return tuple(self._files.foreign)
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether the server let `commit` write without a condition, which it does not know."""
+        return self._files.unguarded
+
     def standing(self) -> tuple[Published, ...]:
         """Return how each file stands, in the order of the items."""
         return tuple(self._standing(item) for item in self.items.values())
 
     def _standing(self, item: Item) -> Published:
-        if item.name in self._placed:
-            return Published(item, "sent", self._placed[item.name])
+        if item.name in self._files.placed:
+            return Published(item, "sent", self._files.placed[item.name])
         found = self._there.get(item.name)
-        state = "missing" if found is None else "there" if item.name in self._same else "differs"
+        state = "missing" if found is None else "there" if self._same(item.name) else "differs"
         return Published(item, state, found)
 
+    def _same(self, name: str) -> bool:
+        """Return whether `survey` found the wanted bytes."""
+        return name in self.items and self._bytes.get(name) == self.items[name].digest
+
     def _todo(self) -> list[Item]:
-        return [item for item in self.items.values() if item.name not in self._same]
+        return [item for item in self.items.values() if not self._same(item.name)]
 
     # ---- survey
 
@@ -148,7 +144,8 @@ class Publication:
         """Learn what is at the target.
 
         Args:
-            replace: a list of checksums that cannot be read is no error: it will be replaced.
+            replace: what is there will be replaced: a list of checksums that cannot be read is no error, and other
+                files are read where only their bytes can tell later whether they are the same.
             settle: discard what earlier attempts staged, and take back what they put in place, of files or bytes that
                 are not wanted any more.
 
@@ -164,64 +161,34 @@ class Publication:
         if settle:
             for entry in self._state.entries():
                 self._settle(entry)
-        for item, (found, same) in self._patience.each(self._look, list(self.items.values()), most=QUESTIONS):
+        looks = self._patience.each(
+            lambda item: self._files.look(item, closely=replace), list(self.items.values()), most=QUESTIONS
+        )
+        for item, (found, digest) in looks:
             if found is not None:
                 self._there[item.name] = found
-            if same:
-                self._same.add(item.name)
+            if digest is not None:
+                self._bytes[item.name] = digest
         for entry in self._state.entries() if settle else ():
-            if entry.name in self._same and entry.phase is not Phase.PLACED:  # somebody else had the same
-                self._drop(entry.name, entry.token)
+            if entry.phase is not Phase.PLACED and self._same(entry.name):  # somebody else had the same
+                self._files.drop(entry.name, entry.token)
 
     def _settle(self, entry: Progressed) -> None:
         """Undo what an attempt that did not end did for a file, unless this one can go on from there."""
-        if entry.phase is Phase.COMMITTING:
-            item = Item(entry.name, self._state.folder, entry.digest, entry.size)
-            if (found := self._mine(item)) is not None:
-                self._patience.call(lambda: self._target.discard(entry.name, entry.token))
-                entry = changed(entry, phase=Phase.PLACED, found=found)
-                self._state.keep(entry)
+        entry = self._files.recover(entry)
         wanted = self.items.get(entry.name)
         if wanted is not None and wanted.digest == entry.digest:
             return
         if entry.phase is not Phase.PLACED:
-            self._drop(entry.name, entry.token)
+            self._files.drop(entry.name, entry.token)
             return
         if entry.name != MANIFEST and not self._ended(entry):
-            self._take_back(entry)
+            self._files.take_back(entry)
         self._state.drop(entry.name)
 
     def _ended(self, entry: Progressed) -> bool:
         """Return whether the publication that put a file in place came to its end: then the list names the file."""
         return self._said.get(entry.name) == entry.digest
-
-    def _look(self, item: Item) -> tuple[Found | None, bool]:
-        """Return what is at the name of ``item``, and whether it has the same bytes; they are read as a last resort."""
-        found = self._find(item.name)
-        return found, found is not None and self._has(item, found)
-
-    def _mine(self, item: Item) -> Found | None:
-        """Return what is in place, where it has the bytes of ``item``."""
-        found, same = self._look(item)
-        return found if same else None
-
-    def _find(self, name: str) -> Found | None:
-        return self._patience.call(lambda: self._target.find(name))
-
-    def _has(self, item: Item, found: Found) -> bool:
-        if found.size != item.size:
-            return False
-        digest = found.digest or self._state.known(item.name, found)
-        return (digest or self._patience.call(lambda: self._read_digest(item.name))) == item.digest
-
-    def _read_digest(self, name: str) -> Digest:
-        with self._guard:
-            source = self._source = self._source or self._open_source()
-        state = hashlib.sha256()
-        for piece in source.pieces(source.stat(name), 0):
-            self._patience.check()
-            state.update(piece)
-        return Digest(state.hexdigest())
 
     # ---- stage
 
@@ -232,43 +199,8 @@ class Publication:
             DataError: a file changed on this machine since its digest was taken.
             FetchError: the server cannot be reached, or refuses. What was staged stays for the next attempt.
         """
-        staged = self._patience.each(lambda item: self._stage(item, progress), self._todo())
+        staged = self._patience.each(lambda item: self._files.stage(item, progress), self._todo())
         self._tokens = {item.name: token for item, token in staged}
-
-    def _stage(self, item: Item, progress: Counter) -> Mapping[str, Json]:
-        sending, best, failures = Sending(progress, self._patience), 0, 0
-        while True:
-            entry = self._state.entry(item.name)
-            try:
-                token = self._target.stage(
-                    item.name,
-                    item.path,
-                    item.digest,
-                    item.size,
-                    before=entry.token if entry is not None and entry.digest == item.digest else None,
-                    note=lambda token: self._keep(item, Phase.STAGED, token),
-                    told=sending.tell,
-                )
-            except Broken as error:
-                failures = 1 if sending.sent > best else failures + 1  # slow, but moving, is no failure
-                best = max(best, sending.sent)
-                self._patience.pause(error, failures)
-                sending.restart()
-            else:
-                self._keep(item, Phase.STAGED, token)
-                sending.end(item.size)
-                return token
-
-    def _keep(
-        self,
-        item: Item,
-        phase: Phase,
-        token: Mapping[str, Json],
-        found: Found | None = None,
-        *,
-        replaced: bool = False,
-    ) -> None:
-        self._state.keep(Progressed(item.name, item.digest, item.size, phase, token, found, replaced))
 
     # ---- commit
 
@@ -292,32 +224,12 @@ class Publication:
             item = published.item
             if published.found is not None and published.found.digest is None:
                 name = f"{item.name}.sha256"
-                self._put_text(name, list_text({item.name: item.digest}), self._find(name))
+                self._put_text(name, list_text({item.name: item.digest}), self._files.find(name))
 
     def _put_staged(self, item: Item) -> None:
-        self._put(item, self._tokens[item.name], self._there.get(item.name))
-
-    def _put(self, item: Item, token: Mapping[str, Json], replaces: Found | None) -> None:
-        """Give what was staged its name; an attempt whose answer was lost may have done it."""
-        self._under_way[item.name] = item
-        self._keep(item, Phase.COMMITTING, token, replaced=replaces is not None)
-        failures = 0
-        found: Found | None = None
-        while found is None:
-            try:
-                found = self._target.commit(item.name, token, replaces=replaces)
-            except Broken as error:
-                failures += 1
-                self._patience.pause(error, failures)
-                found = self._mine(item)
-            except ExistsError:
-                found = self._mine(item) if failures else None
-                if found is None:
-                    del self._under_way[item.name]
-                    raise
-        self._placed[item.name] = found
-        self._keep(item, Phase.PLACED, {}, found, replaced=replaces is not None)
-        del self._under_way[item.name]
+        there = self._there.get(item.name)
+        replaces = None if there is None else changed(there, digest=self._bytes.get(item.name))
+        self._files.put(item, self._tokens[item.name], replaces)
 
     # ---- the list of checksums
 
@@ -325,14 +237,14 @@ class Publication:
         """Put the list in place, with the lines of files that stay; other publications may write it meanwhile."""
         ours = {item.name: item.digest for item in self.items.values()}
         for _ in range(_MOST_MERGES):
-            there = self._find(MANIFEST)
+            there = self._files.find(MANIFEST)
             text, said = self._read_list(replace=True)
             if any(said.get(name) not in (None, digest, self._said.get(name)) for name, digest in ours.items()):
                 break
             data = list_text({**said, **ours})
             try:
                 if data != text:
-                    self._put_text(MANIFEST, data, there)
+                    self._put_text(MANIFEST, data, None if there is None else changed(there, digest=Digest.of(text)))
             except ExistsError:
                 continue
             return
@@ -346,18 +258,18 @@ class Publication:
         """Put a small file in place; ExistsError where ``there`` is not there any more."""
         item = Item(name, self._state.folder / MANIFEST, Digest.of(data), len(data))
         write_atomic(item.path, data, durable=False)
-        token = self._stage(item, Counter(ignore, "", 0))
+        token = self._files.stage(item, Counter(ignore, "", 0))
         try:
-            self._put(item, token, there)
+            self._files.put(item, token, there)
         except ExistsError:
-            self._drop(name, token)
+            self._files.drop(name, token)
             raise
 
     def _read_list(self, *, replace: bool) -> tuple[bytes, dict[str, Digest]]:
         """Return the text of the list, and what it says; nothing where there is none, or none that must stay."""
-        if self._find(MANIFEST) is None:
+        if self._files.find(MANIFEST) is None:
             return b"", {}
-        text = self._patience.call(lambda: self._target.read(MANIFEST))
+        text = self._files.read(MANIFEST)
         try:
             sums = read_sums(text, f"{self.address}{MANIFEST}")
         except DataError as error:
@@ -385,45 +297,26 @@ class Publication:
             FetchError: the server cannot be reached. The next attempt carries on.
         """
         self._patience.resume()
-        for item in self._under_way.values():
-            entry, found = self._state.entry(item.name), self._mine(item)
-            if entry is not None and found is not None:
-                self._keep(item, Phase.PLACED, {}, found, replaced=entry.replaced)
-                self._placed[item.name] = found
+        self._files.settle()
         entries = [
             entry
             for entry in self._state.entries()  # a list from before may name what only this attempt put there
-            if entry.phase is Phase.PLACED and (entry.name in self._placed or not self._ended(entry))
+            if entry.phase is Phase.PLACED and (entry.name in self._files.placed or not self._ended(entry))
         ]
         stays = 0
         for entry in sorted(entries, key=lambda one: one.name != MANIFEST):  # nothing is listed that is not there
             if entry.name == MANIFEST and entry.replaced and entry.found is not None and not entry.found.version:
                 self._state.drop(MANIFEST)
-                self._put_text(MANIFEST, self._list_before, entry.found)
-            elif not self._take_back(entry):
+                self._put_text(MANIFEST, self._list_before, changed(entry.found, digest=entry.digest))
+            elif not self._files.take_back(entry):
                 stays += 1
                 continue
             self._state.drop(entry.name)
-            self._placed.pop(entry.name, None)
+            self._files.placed.pop(entry.name, None)
         return stays
-
-    def _take_back(self, entry: Progressed) -> bool:
-        found = entry.found
-        if found is None or (entry.replaced and not found.version):
-            return False
-        placed = changed(found, digest=entry.digest)
-        try:
-            self._patience.call(lambda: self._target.withdraw(entry.name, placed))
-        except ExistsError:
-            self.foreign.append(entry.name)
-        return True
 
     def discard(self) -> None:
         """Remove what is staged; FetchError where the server cannot be reached."""
         for entry in self._state.entries():
             if entry.phase is not Phase.PLACED:
-                self._drop(entry.name, entry.token)
-
-    def _drop(self, name: str, token: Mapping[str, Json]) -> None:
-        self._patience.call(lambda: self._target.discard(name, token))
-        self._state.drop(name)
+                self._files.drop(entry.name, entry.token)

@@ -108,14 +108,17 @@ class PublishState:
         return self._files.get(name)
 
     def known(self, name: str, found: Found) -> Digest | None:
-        """Return the digest of what is at ``name``, where it is what we put there: the target's ETag says so."""
+        """Return the digest of what is at ``name``, where it is what we put there: the target's ETag says so.
+
+        None also where that was not settled when it was seen (`Found`): the same ETag may be that of other bytes.
+        """
         entry = self._files.get(name)
         mine = self._known.get(name)
         if entry is not None and entry.found is not None:
             mine = Known(entry.digest, entry.found)
-        if mine is None or not found.etag or (mine.found.etag, mine.found.size) != (found.etag, found.size):
+        if mine is None or not mine.found.settled or not found.etag:
             return None
-        return mine.digest
+        return mine.digest if (mine.found.etag, mine.found.size) == (found.etag, found.size) else None
 
     def keep(self, entry: Progressed) -> None:
         """Keep how far a file has come."""
@@ -170,4 +173,5 @@ def _found(value: dict[str, Any]) -> Found:  # Any: as above
         digest=None if digest is None else Digest.parse(digest),
         etag=str(value["etag"]),
         version=str(value["version"]),
+        settled=bool(value["settled"]),
     )

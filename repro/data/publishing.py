@@ -68,6 +68,8 @@ def _send(publications: Sequence[Publication], sink: Sink) -> None:
     except BaseException as error:
         _undo(publications, sink, discard=isinstance(error, ExistsError))
         raise
+    finally:
+        _tell_unguarded(publications, sink)
     for one in publications:
         one.finish()
 
@@ -80,7 +82,7 @@ def _undo(publications: Sequence[Publication], sink: Sink, *, discard: bool = Fa
                 text = f"{stays} files at {one.address} are replaced already, and stay; publish again to complete them"
                 sink(Notice("warning", text))
             if one.foreign:
-                text = f"{', '.join(one.foreign)} at {one.address} is somebody else's by now, and stays"
+                text = f"somebody else wrote at {one.address} meanwhile, which stays: {_some(one.foreign)}"
                 sink(Notice("warning", text))
             if discard:
                 one.discard()
@@ -100,9 +102,24 @@ def _refuse_others(publications: Sequence[Publication]) -> None:
     if others:
         for one in publications:
             one.discard()
-        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
         raise ExistsError(
             "other files are there already",
-            why=f"{', '.join(others[:_MOST_NAMED])}{more}",
+            why=_some(others),
             hint="replace them with --replace, or publish to another address",
         )
+
+
+def _tell_unguarded(publications: Sequence[Publication], sink: Sink) -> None:
+    """Tell, once for all addresses, where files were put in place without the server's guard against other writers."""
+    if addresses := sorted({one.address for one in publications if one.unguarded}):
+        text = (
+            "the server knows no conditional writes (If-None-Match): what is there was looked at just before instead; "
+            f"see that only one publishes at a time to {_some(addresses)}"
+        )
+        sink(Notice("warning", text))
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of ``names`` in one line, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"

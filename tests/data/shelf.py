@@ -22,11 +22,14 @@ class Killed(BaseException):
 class Shelf:
     """What outlives a publisher. ``fault(operation, name)`` is asked before and after everything, and may raise.
 
-    ``digests`` and ``versions`` say whether it keeps digests beside the files, and what was replaced.
+    ``digests`` and ``versions`` say whether it keeps digests beside the files, and what was replaced; ``settled``
+    whether the ETags are to be trusted.
     """
 
     digests: bool = True
     versions: bool = False
+    settled: bool = True
+    unguarded: bool = False
     files: dict[str, list[tuple[bytes, str]]] = field(default_factory=dict)  # newest last, with ETags
     staged: dict[str, bytearray] = field(default_factory=dict)
     said: list[tuple[str, str]] = field(default_factory=list)
@@ -77,15 +80,18 @@ class ShelfTarget:
 
     def __init__(self, shelf):
         self.shelf = shelf
+        self.unguarded = shelf.unguarded
 
     def find(self, name):
         """Return what is at a name."""
         self.shelf.do("find", name)
         if not self.shelf.files.get(name):
             return None
-        data, etag = self.shelf.files[name][-1]
+        return self._found(*self.shelf.files[name][-1])
+
+    def _found(self, data, etag):
         digest = Digest.of(data) if self.shelf.digests else None
-        return Found(len(data), digest, etag, etag if self.shelf.versions else "")
+        return Found(len(data), digest, etag, etag if self.shelf.versions else "", self.shelf.settled)
 
     def read(self, name):
         """Return the bytes at a name."""
@@ -128,8 +134,7 @@ class ShelfTarget:
             etag = self.shelf.fresh("e")
             self.shelf.files[name] = [*(states if self.shelf.versions else []), (data, etag)]
         self.shelf.do("committed", name)
-        digest = Digest.of(data) if self.shelf.digests else None
-        return Found(len(data), digest, etag, etag if self.shelf.versions else "")
+        return self._found(data, etag)
 
     def withdraw(self, name, placed):
         """Take it back."""

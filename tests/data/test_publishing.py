@@ -42,9 +42,9 @@ def _items(folder, names=tuple(BYTES)):
     return [Item(name, path, Digest.of_file(path), path.stat().st_size) for name, path in paths.items()]
 
 
-def _publication(shelf, folder, items=None, *, state="state", **options):
+def _publication(shelf, folder, items=None, *, state="state", target=None, **options):
     return Publication(
-        ShelfTarget(shelf),
+        ShelfTarget(shelf) if target is None else target,
         _items(folder) if items is None else items,
         address="shelf://all/",
         state=folder / state,
@@ -163,6 +163,44 @@ def test_file_may_not_be_named_like_the_list(folder):
     (folder / "made" / MANIFEST).write_bytes(b"x")
     with pytest.raises(DataError, match="cannot be published"):
         _publish(Shelf(), folder, _items(folder, (MANIFEST,)))
+
+
+def test_etag_of_a_file_that_was_just_written_is_not_believed(folder):
+    """What may have been written again under the same ETag is read; once it is settled, that is not done again."""
+    shelf = Shelf(digests=False, settled=False)
+    _publish(shelf, folder)
+    etag = shelf.files["d"][-1][1]
+    shelf.files["d"] = [(b"DELTA", etag)]
+    with pytest.raises(ExistsError) as caught:
+        _publish(shelf, folder)
+    assert "shelf://all/d" == caught.value.why
+    shelf.files["d"] = [(b"delta", etag)]
+    shelf.settled = True
+    read = []
+    for _ in range(2):
+        shelf.said = []
+        assert dict.fromkeys(BYTES, "there") == _publish(shelf, folder)
+        read.append(sorted(name for operation, name in shelf.said if operation == "pieces"))
+    assert [sorted(BYTES), []] == read
+
+
+@pytest.mark.parametrize(
+    ("data", "closely"), [(b"delta", True), (b"DELTA", True), (b"longer", True), (b"longer", False)]
+)
+def test_what_is_replaced_is_told_apart_by_its_bytes(folder, data, closely):
+    """A target that cannot vouch for what it has is given the digest of what was looked at."""
+    shelf, seen = Shelf(digests=False, settled=not closely), {}
+    shelf.put("d", data)
+
+    class Noting(ShelfTarget):
+        def commit(self, name, token, *, replaces):
+            seen[name] = replaces and replaces.digest
+            return super().commit(name, token, replaces=replaces)
+
+    publication = _publication(shelf, folder, target=Noting(shelf))
+    publish([publication], replace=True, sink=ignore)
+    expected = {} if data == b"delta" else {"d": Digest.of(data) if closely else None}
+    assert {**dict.fromkeys({*BYTES, MANIFEST} - {"d"}), **expected} == seen
 
 
 @pytest.mark.parametrize("digests", [True, False])
@@ -424,6 +462,56 @@ def test_server_that_dies_while_files_are_taken_back_is_told(folder):
     assert _expected() == shelf.all()
 
 
+@pytest.mark.parametrize("count", [1, 7])
+def test_what_is_somebody_elses_by_now_is_told_and_stays(folder, count):
+    """Where the target finds other bytes than were put there, they are not taken back, and named; the rest goes."""
+    shelf, told = Shelf(), []
+    names = [f"f{number}" for number in range(count)]
+    for name in (*names, "ours"):
+        (folder / "made" / name).write_bytes(b"ours")
+
+    def fault(operation, name):
+        if (operation, name) == ("commit", MANIFEST):
+            for one in names:
+                shelf.put(one, b"theirs")
+            raise DeniedError("no")
+        if operation == "withdraw" and name in names:
+            raise ExistsError(f"{name} is not known to be what was put there")
+
+    shelf.fault = fault
+    items = _items(folder, (*names, "ours"))
+    with pytest.raises(DeniedError):
+        _publish(shelf, folder, items, sink=told.append)
+    assert dict.fromkeys(names, b"theirs") == shelf.all()
+    named = "f0" if count == 1 else "f0, f1, f2, f3, f4 and 2 more"
+    text = f"somebody else wrote at shelf://all/ meanwhile, which stays: {named}"
+    assert [Notice("warning", text)] == [event for event in told if isinstance(event, Notice)]
+    shelf.fault = None
+    with pytest.raises(ExistsError, match="other files are there"):
+        _publish(shelf, folder, items)
+    _publish(shelf, folder, items, replace=True)
+    assert dict.fromkeys((*names, "ours"), b"ours") == {name: shelf.get(name) for name in (*names, "ours")}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_server_without_conditional_writes_is_told_once(folder, fails):
+    """Once for all addresses, also when the publication fails; never for those that have them, or that got nothing."""
+    shelves = {"all": Shelf(unguarded=True), "more": Shelf(unguarded=True), "guarded": Shelf()}
+    if fails:
+        shelves["guarded"].fault = _raise(DeniedError("no"), at=("commit", MANIFEST))
+    told, publications = [], []
+    for name, shelf in shelves.items():
+        publications.append(_publication(shelf, folder, state=name))
+        publications[-1].address = f"shelf://{name}/"
+    try:
+        publish(publications, replace=False, sink=told.append)
+    except DeniedError:
+        assert fails
+    (notice,) = [event for event in told if isinstance(event, Notice)]
+    assert ("warning", True) == (notice.level, "If-None-Match" in notice.text)
+    assert notice.text.endswith(" shelf://all/, shelf://more/")
+
+
 def test_only_one_at_a_time_here(folder):
     """A publication of the same by another process of this machine is refused, by name."""
     with _publication(Shelf(), folder, owner="somebody"), pytest.raises(BusyError) as caught:
@@ -611,6 +699,39 @@ def _place(folder, point):
     place.mkdir()
     (place / "made").symlink_to(folder / "made")
     return place
+
+
+@pytest.mark.parametrize(
+    ("settled", "digest", "stays"), [(True, True, False), (False, False, False), (False, True, True)]
+)
+def test_folder_replaces_what_was_seen(folder, settled, digest, stays):
+    """Where size and time are those that were seen, the bytes decide if they can, and only where it is needed."""
+    path, made, target = folder / "target/d", folder / "made/d", FolderTarget(folder / "target")
+    path.parent.mkdir()
+    path.write_bytes(b"seen")
+    seen, status = target.find("d"), path.stat()
+    assert not seen.settled
+    path.write_bytes(b"then")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    token = target.stage("d", made, Digest.of(b"delta"), 5, before=None, note=lambda token: None, told=lambda n: None)
+    seen = changed(seen, settled=settled, digest=Digest.of(b"seen") if digest else None)
+    if stays:
+        with pytest.raises(ExistsError, match="already"):
+            target.commit("d", token, replaces=seen)
+        seen = changed(seen, digest=Digest.of(b"then"))
+    target.commit("d", token, replaces=seen)
+    assert {"d": b"delta"} == _tree(folder / "target")
+
+
+def test_folder_that_was_written_to_a_while_ago_is_not_read(folder):
+    """Times that are older than the clock's grain vouch for the bytes."""
+    (folder / "target").mkdir()
+    for name, back in (("now", 0), ("before", 5)):
+        path = folder / "target" / name
+        path.write_bytes(b"x")
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - back * 10**9))
+    target = FolderTarget(folder / "target")
+    assert {"now": False, "before": True} == {name: target.find(name).settled for name in ("now", "before")}
 
 
 def test_folder_is_published_to(folder):

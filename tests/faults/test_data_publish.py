@@ -184,8 +184,7 @@ def test_an_ssh_server_that_is_only_read_from(machines, tmp_path, servers_of_dat
 def test_a_target_without_room(shelf, kind):
     """Nothing is seen there; with room all comes."""
     one = shelf(kind)
-    inside = one.server.server
-    folder = (inside.data if hasattr(inside, "data") else inside.folder) / one.area
+    folder = one.server.server.data / one.area
     folder.mkdir()
     options = ["mount", "-t", "tmpfs", "-o", "mode=1777,size=8m", "repro-test", folder]
     made = subprocess.run(options, capture_output=True, check=False)

@@ -1,9 +1,10 @@
 """Files as objects of an S3 bucket: uploaded out of sight, in place at one request.
 
 A multipart upload is not seen before it is completed, and a put is whole or not there. Both are conditional: with
-``If-None-Match: *`` of two writers one wins, with ``If-Match`` what replaces is what was looked at (RFC 9110, 13.1;
-S3 API, "Conditional writes"). A server that does not know conditions says so or ignores them: the object is looked at
-just before too, which leaves a moment in which another writer may come.
+``If-None-Match: *`` of two writers one wins, with ``If-Match`` what is replaced, or taken back, is what was looked at
+(RFC 9110, 13.1; S3 User Guide, "Add preconditions to S3 operations with conditional requests"). A server that does not
+know conditions says so or ignores them: the object is looked at just before too, which leaves a moment in which another
+writer may come. Where it says so, `S3Target.unguarded` does, too.
 
 An object's digest is kept in its metadata (``x-amz-meta-sha256``): an ETag is none.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -45,6 +47,7 @@ class S3Target:
     def __init__(self, client: S3Client, key: str) -> None:
         self._client = client
         self._prefix = key if not key or key.endswith("/") else f"{key}/"
+        self.unguarded = False
 
     def find(self, name: str) -> Found | None:
         """Return the object's size, ETag and version; its digest where its metadata or its checksum tell it."""
@@ -105,15 +108,19 @@ class S3Target:
     def withdraw(self, name: str, placed: Found) -> None:
         """Delete the version that was put in place, so that the one before is the newest again.
 
-        Where no versions are kept the object is deleted while it has that ETag, looked at just before; what it replaced
-        is gone.
+        Where no versions are kept the object is deleted while it has that ETag; what it replaced is gone.
         """
         key = key_below(self._prefix, name)
         if placed.version:
             self._client.call("delete_object", key, VersionId=placed.version)
             return
         there = self._head(key)
-        if there is not None and there[0].etag == placed.etag:
+        if there is None or there[0].etag != placed.etag:
+            return
+        try:
+            with contextlib.suppress(ChangedError, NotThereError):  # another's by now, or gone
+                self._client.call("delete_object", key, IfMatch=f'"{placed.etag}"')
+        except UnsupportedError:
             self._client.call("delete_object", key)
 
     def discard(self, name: str, token: Mapping[str, Json]) -> None:
@@ -176,7 +183,9 @@ class S3Target:
         try:
             return self._write(key, token, conditions)
         except UnsupportedError:
-            return self._write(key, token, {})
+            answer = self._write(key, token, {})
+            self.unguarded = True
+            return answer
 
     def _write(self, key: str, token: Mapping[str, Json], conditions: dict[str, str]) -> dict[str, Any]:
         if "upload" in token:
