@@ -20,7 +20,8 @@ def open_path(root: int, path: str) -> int:
     try:
         return syscalls.open_in_root(root, path, os.O_PATH)
     except OSError as error:
-        if error.errno not in {errno.ENOSYS, errno.EPERM}:  # EPERM: a filter that does not know openat2
+        # EPERM: a filter that does not know openat2; EAGAIN: something was renamed meanwhile, anywhere (openat2(2))
+        if error.errno not in {errno.ENOSYS, errno.EPERM, errno.EAGAIN}:
             raise
     return _walk(root, path)
 

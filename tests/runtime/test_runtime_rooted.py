@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +113,21 @@ def test_modes_are_whatever_the_umask_is(tmp_path):
         os.close(root)
     modes = [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("a", "a/b", "a/b/c")]
     assert ["0o755", "0o755", "0o644"] == modes
+
+
+_RENAME = "import os\nopen('one', 'w').close()\nwhile True: os.rename('one', 'two'); os.rename('two', 'one')"
+
+
+def test_what_others_rename_meanwhile_stands_in_no_way(tmp_path):
+    """openat2(2) gives up on ``..`` with EAGAIN while anything on the host is renamed; then the walk answers."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    root = os.open(tmp_path, os.O_PATH)
+    with subprocess.Popen([sys.executable, "-c", _RENAME], cwd=tmp_path) as other:
+        try:
+            while not {"one", "two"} & set(os.listdir(tmp_path)):
+                assert other.poll() is None
+            for _ in range(5000):
+                os.close(rooted.open_path(root, "a/b/../b/../b"))
+        finally:
+            other.kill()
+            os.close(root)
