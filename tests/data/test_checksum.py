@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from repro.data import checksum
 from repro.data.checksum import StatCache, signature, tree_digest, walk
 from repro.data.clocks import Clocks
 from repro.digest import Digest
@@ -393,3 +397,65 @@ def test_tree_digest_of_names_of_any_bytes(tmp_path):
     root = make_tree(tmp_path / "tree", {"\udcff": "1", "\u00ff": "2", "\U00010000/x": "3", "\uffee": "4"})
     pairs = [(entry.name, Digest.of_file(entry.path)) for entry in walk(root) if entry.kind == "file"]
     assert StatCache(tmp_path / "cache").digest_folder(root)[0] == tree_digest(reversed(pairs))
+
+
+def _counting(monkeypatch, cpus=2):
+    """Return the names of the threads that hash each file from now on, where there are ``cpus``."""
+    threads = {}
+    hashed = StatCache._hash
+
+    def counted(self, path):
+        threads[path] = threading.current_thread().name
+        return hashed(self, path)
+
+    monkeypatch.setattr(StatCache, "_hash", counted)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)))
+    return threads
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["the page cache", "a server"])
+def test_small_files_are_shared_only_where_they_are_waited_for(tmp_path, monkeypatch, waits):
+    """One thread hashes small files, unless each is waited for; large ones are shared in any case."""
+    small = [tmp_path / f"small{number}" for number in range(checksum._SAMPLE + 10)]
+    large = [tmp_path / f"large{number}" for number in range(2)]
+    for number, path in enumerate(small + large):
+        path.write_bytes(b"%d" % number if path in small else bytes([number]) * (checksum._WORTH_THREAD + 1))
+    threads = _counting(monkeypatch)
+    monkeypatch.setattr(checksum, "_waits", itertools.count(0, checksum._SAMPLE if waits else 0).__next__)
+    paths = [str(path) for path in small + large]
+    found = StatCache(tmp_path / "cache").digest_files(paths)
+    assert [(Digest.of(path.read_bytes()), path.stat().st_size) for path in small + large] == found
+    this = threading.current_thread().name
+    assert {this} == {threads[str(path)] for path in small[: checksum._SAMPLE]}
+    assert waits is (this not in {threads[str(path)] for path in small[checksum._SAMPLE :]})
+    assert this not in {threads[str(path)] for path in large}
+
+
+def test_a_failure_ends_what_other_threads_would_begin(tmp_path, monkeypatch):
+    """An unreadable file is told as soon as what is under way has ended, not after all the others."""
+    large = [tmp_path / f"large{number}" for number in range(6)]
+    for path in large:
+        path.write_bytes(bytes(checksum._WORTH_THREAD + 1))
+    small = [tmp_path / f"small{number}" for number in range(checksum._SAMPLE)]
+    for path in small:
+        path.touch()
+    threads = _counting(monkeypatch, cpus=1)
+    hashed = StatCache._hash
+
+    def slow(self, path):
+        if "large" in path:
+            time.sleep(0.1)
+        return hashed(self, path)
+
+    monkeypatch.setattr(StatCache, "_hash", slow)
+    with pytest.raises(DataError, match="is missing"):
+        StatCache(tmp_path / "cache").digest_files([str(path) for path in [*small, tmp_path / "none", *large]])
+    assert len([path for path in threads if "large" in path]) < len(large)
+
+
+def test_file_whose_size_says_nothing(tmp_path):
+    """A file of /proc has no bytes by its size, and is hashed whole; so is an empty one."""
+    (tmp_path / "empty").touch()
+    cache = StatCache(tmp_path / "cache")
+    assert cache.digest_file("/proc/version")[0] == Digest.of(Path("/proc/version").read_bytes())
+    assert cache.digest_file(tmp_path / "empty") == (Digest.of(b""), 0)
