@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repro.files import locked, remove_tree
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PROJECT = Path(__file__).resolve().parent.parent
+_PYTHON = "/usr/bin/python3"
 NAME = "repro-test"
 NAME_WITH_RANGES = "repro-test-sub"
 RANGES = (Path("/etc/subuid"), Path("/etc/subgid"))
+_LOCK = Path("/var/tmp/repro-test-accounts.lock")  # held by who edits the machine's users
 _LIBRARIES = (
     "pyyaml",
     "jinja2",
@@ -113,23 +117,25 @@ def make_ordinary() -> Account:
     """Return an ordinary user without subuid ranges; made, with copies that it can read, where we are root."""
     if os.getuid() != 0:
         return caller(Path(tempfile.mkdtemp(prefix="repro-home-")))
-    uid, gid = _user(NAME)
-    for ranges in RANGES:  # useradd hands them out by itself
-        if ranges.exists():
-            lines = ranges.read_text().splitlines(keepends=True)
-            ranges.write_text("".join(line for line in lines if not line.startswith(f"{NAME}:")))
+    with locked(_LOCK):
+        uid, gid = _user(NAME)
+        for ranges in RANGES:  # useradd hands them out by itself
+            if ranges.exists():
+                lines = ranges.read_text().splitlines(keepends=True)
+                ranges.write_text("".join(line for line in lines if not line.startswith(f"{NAME}:")))
     return _account(NAME, uid, gid)
 
 
 def make_with_ranges() -> Account:
     """Return an ordinary user with a subordinate range of 65536 IDs; only root can make one."""
-    uid, gid = _user(NAME_WITH_RANGES)
-    for ranges, option in zip(RANGES, ("--add-subuids", "--add-subgids"), strict=True):
-        lines = ranges.read_text().splitlines() if ranges.exists() else []
-        if not any(line.startswith(f"{NAME_WITH_RANGES}:") for line in lines):
-            taken = [int(first) + int(count) for _, first, count in (line.split(":") for line in lines)]
-            first = max([100000, *taken])
-            subprocess.run(["usermod", option, f"{first}-{first + 65535}", NAME_WITH_RANGES], check=True)
+    with locked(_LOCK):
+        uid, gid = _user(NAME_WITH_RANGES)
+        for ranges, option in zip(RANGES, ("--add-subuids", "--add-subgids"), strict=True):
+            lines = ranges.read_text().splitlines() if ranges.exists() else []
+            if not any(line.startswith(f"{NAME_WITH_RANGES}:") for line in lines):
+                taken = [int(first) + int(count) for _, first, count in (line.split(":") for line in lines)]
+                first = max([100000, *taken])
+                subprocess.run(["usermod", option, f"{first}-{first + 65535}", NAME_WITH_RANGES], check=True)
     return _account(NAME_WITH_RANGES, uid, gid)
 
 
@@ -152,10 +158,11 @@ def _account(name: str, uid: int, gid: int) -> Account:
     for part in ("repro", "templates", "examples", "tests"):
         shutil.copytree(PROJECT / part, code / part, ignore=ignored, symlinks=True)
     _copy_libraries(code, _LIBRARIES)
+    subprocess.run([_PYTHON, "-m", "compileall", "-q", code / "repro"], check=True)  # or each command would do it again
     _readable(code)
     home = place / "home"
     home.mkdir()
-    account = Account(name, uid, gid, home, "/usr/bin/python3", str(code))
+    account = Account(name, uid, gid, home, _PYTHON, str(code))
     account.give(home)
     return account
 
@@ -208,6 +215,4 @@ def _readable(code: Path) -> None:
 
 def remove(account: Account) -> None:
     """Remove what was made beside the user."""
-    from repro.files import remove_tree
-
     remove_tree(account.home.parent if os.getuid() == 0 else account.home)

@@ -6,13 +6,19 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import accounts
 
 
 def pytest_configure() -> None:
-    """Forget that a machine for tests runs this: `repro run` asks for a lock there; the tests of that say so."""
+    """Forget that a machine for tests runs this: `repro run` asks for a lock there; the tests of that say so.
+
+    Processes of tests share the machine, so how long an example takes says nothing.
+    """
     os.environ.pop("CI", None)
+    settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

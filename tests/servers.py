@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 USER, PASSWORD, IDENTITY = "repro", "reprosecret", "an-identity-token"
 _SECONDS = 20  # until a server must answer
+_PORTS = range(20000, 32000)
+_ports = itertools.islice(itertools.cycle(_PORTS), random.randrange(len(_PORTS)), None)
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,20 @@ class Served:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """Return a port of the loopback that nobody listens on.
+
+    Other ones than the kernel gives to connections and to servers that ask for any, and each only once in a long while:
+    so what listens on it later finds it free, though several processes run tests.
+    """
+    return next(filter(_is_free, _ports))
+
+
+def _is_free(port: int) -> bool:
+    """Whether nobody listens on a port of the loopback."""
+    with socket.socket() as free, contextlib.suppress(OSError):
+        free.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from repro.events import ignore
 PROJECT = Path(__file__).resolve().parents[2]
 WORKFLOW = """\
 repro: 1
-environments: {any: {image: none}}
+environments: {any: {image: "127.0.0.1:1/none"}}
 inputs:
   db/: {uri: ../shared/, mount: true, fingerprint: FINGERPRINT}
   one.txt: ../shared/sub/u
@@ -40,6 +40,8 @@ def desk(tmp_path, monkeypatch):
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setenv("REPRO_STORE", str(tmp_path / "store"))
+    (tmp_path / "registries.toml").write_text('[registry."127.0.0.1:1"]\nattempts = 1\n')  # nobody is there
+    monkeypatch.setenv("REPRO_REGISTRIES", str(tmp_path / "registries.toml"))
     return tmp_path
 
 

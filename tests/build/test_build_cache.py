@@ -16,6 +16,7 @@ from repro.digest import Digest
 from repro.files import remove_tree
 from repro.oci.store import Store
 from tests.build.conftest import EPOCH, MODE, Workshop, put_base
+from tests.runtime.conftest import processes_with
 
 TEXT = """\
 FROM base AS tools
@@ -162,11 +163,12 @@ def test_a_hasher_saves_reading_files_again(shop):
 
 def test_a_killed_build_leaves_nothing_and_the_next_one_works(shop):
     """Kill -9 in the middle of RUN: no process, no mount, no folder is left after the next build."""
+    sleep = f"sleep 987654.{os.getpid()}"  # no other process of tests looks for it
     script = (
         "import sys; from pathlib import Path; from tests.build.conftest import Workshop, MODE; "
         "from repro.runtime.container import Launcher; "
         "shop = Workshop(Path(sys.argv[1]), Launcher(MODE)); "
-        "shop.build('FROM base\\nRUN echo one > /one\\nRUN echo started > /started; sleep 987654\\n')"
+        f"shop.build('FROM base\\nRUN echo one > /one\\nRUN echo started > /started; {sleep}\\n')"
     )
     folder = shop.folder / "killed"
     child = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=Path(__file__).parents[2])
@@ -179,23 +181,12 @@ def test_a_killed_build_leaves_nothing_and_the_next_one_works(shop):
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert _gone(lambda: _sleepers() == [])
+    assert _gone(lambda: processes_with(sleep.replace(" ", "\0")) == [])
     assert str(folder) not in Path("/proc/self/mountinfo").read_text()
     again = Workshop(folder, shop.launcher)
     result = again.build("FROM base\nRUN echo one > /one\nRUN echo two > /two\n")
     assert (2, 1) == (result.instructions, result.cached)
     assert [] == list(folder.glob("store/tmp/work-*"))
-
-
-def _sleepers() -> list[str]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"sleep\x00987654" in (process / "cmdline").read_bytes():
-                found.append(process.name)
-        except OSError:
-            continue
-    return found
 
 
 def _gone(check) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -74,9 +75,10 @@ def test_output_says_which_instruction_printed_it(shop):
 
 def test_the_first_error_ends_the_other_stages(shop):
     """A command that would run for hours is killed, told as canceled, and leaves nothing; the error is the first one."""
+    seconds = f"86399.{os.getpid()}"  # no other process of tests looks for them
     with pytest.raises(BuildError, match="exit status 3") as caught:
         shop.build(
-            f"FROM base AS long\n{WORD} echo > /c/long; sleep 86399.25\n"
+            f"FROM base AS long\n{WORD} echo > /c/long; sleep {seconds}\n"
             f"FROM base AS bad\n{WORD} {WAIT.format('long')}; exit 3\n"
             "FROM base\nCOPY --from=long /a /\nCOPY --from=bad /b /\n",
             jobs=2,
@@ -84,7 +86,7 @@ def test_the_first_error_ends_the_other_stages(shop):
     assert "Dockerfile:4:1" == str(caught.value.where)
     states = {(event.stage, event.state) for event in shop.events if isinstance(event, BuildStep) and event.number == 2}
     assert {("long", "started"), ("long", "canceled"), ("bad", "started"), ("bad", "failed")} == states
-    assert [] == sleepers("86399.25")
+    assert [] == sleepers(seconds)
     assert [] == list((shop.store.root / "tmp").glob("work-*"))
 
 
@@ -111,7 +113,7 @@ def test_an_instruction_that_two_stages_share_runs_once(shop):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_leaves_no_process_and_no_workspace(shop, jobs):
     """Interrupted while two stages run, the build ends at once, and with it all that it started."""
-    seconds = f"86398.{jobs}"
+    seconds = f"86398.{jobs}{os.getpid()}"
     script = (
         "import sys; from pathlib import Path; from tests.build.conftest import Workshop, MODE; "
         "from repro.runtime.container import Launcher\n"

@@ -82,6 +82,7 @@ def test_owners_are_roots(context, root, with_ranges):
     )
 
 
+@pytest.mark.judge
 @pytest.mark.archive
 def test_packages_are_roots(context, root, with_ranges, download_cache):
     """Packages whose scripts give files away, users, groups and file capabilities: one image ID."""

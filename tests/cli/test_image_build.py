@@ -238,7 +238,8 @@ def test_pull_asks_the_registry_though_the_store_has_the_image(desk):
     desk.store.tag("127.0.0.1:1/base:1", desk.store.resolve("base:1"))
     desk.write("FROM 127.0.0.1:1/base:1\n")
     assert 0 == desk.build("-q", ".").returncode
-    done = desk.build("--pull", ".")
+    (desk.folder.parent / "registries.toml").write_text('[registry."127.0.0.1:1"]\nattempts = 1\n')
+    done = desk.build("--pull", ".", env={"REPRO_REGISTRIES": str(desk.folder.parent / "registries.toml")})
     assert 4 == done.returncode
     assert "Dockerfile:2:6: " in done.stderr
     assert "127.0.0.1" in done.stderr
