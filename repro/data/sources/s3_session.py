@@ -81,12 +81,13 @@ def _file_system_class() -> type[S3FileSystem]:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        from s3fs import S3FileSystem  # noqa: PLC0415
+        import s3fs  # noqa: PLC0415
     finally:
         gc.freeze()
         if collecting:
             gc.enable()
-    return S3FileSystem
+    made: type[S3FileSystem] = s3fs.S3FileSystem
+    return made
 
 
 def _session(access: Access, environ: Mapping[str, str]) -> AioSession:
