@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from repro.workflow.fields import Problems
     from repro.workflow.source import Node, Scalar
 
-_KEYS = ("uri", "site", "version", "checksum", "checksums", "mount", "fingerprint", "private", *ACCESS_KEYS)
+DATA_KEYS = ("uri", "site", "version", "checksum", "checksums", "mount", "fingerprint", "private", *ACCESS_KEYS)
+FINGERPRINT_KEYS = ("manifest", "label")
+FINGERPRINTS = ("sha256", "stat")
 _MOUNTED = ("", "file", "nfs", "smb")  # schemes of what can be a folder of this machine; empty: a path
 _DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 _CHECKSUM = re.compile(r"(\w+):([0-9a-fA-F]+)")
@@ -107,7 +109,7 @@ def _read_source(place: str, where: Location, node: Node, problems: Problems) ->
         reader = _Reader(at, place, {"uri": node}, problems)
         address = _address(reader, at)
         return DataSource(place, where, uri=address.text if address else None)
-    reader = _Reader(at, place, fields.keys(node.entries, at, problems, _KEYS), problems)
+    reader = _Reader(at, place, fields.keys(node.entries, at, problems, DATA_KEYS), problems)
     if "uri" in reader.found and "site" in reader.found:
         reader.add("site", "an input has `uri` or `site`, not both", "remove one of them")
     elif "uri" not in reader.found and "site" not in reader.found:
@@ -207,7 +209,7 @@ def _fingerprint(reader: _Reader, *, mount: bool) -> Fingerprint:
     if isinstance(node, MapNode):
         return _given_fingerprint(reader, node, at)
     kind = fields.text(node, at, reader.problems, "a fingerprint")
-    if kind in ("sha256", "stat"):
+    if kind in FINGERPRINTS:
         return Fingerprint(kind)
     if kind is not None:
         hint = "write sha256, stat, {manifest: PATH} or {label: TEXT}"
@@ -218,7 +220,7 @@ def _fingerprint(reader: _Reader, *, mount: bool) -> Fingerprint:
 def _given_fingerprint(reader: _Reader, node: MapNode, at: str) -> Fingerprint:
     """Return the fingerprint that has a value of its own: a manifest's path in the folder, or a label."""
     problems = reader.problems
-    found = fields.keys(node.entries, at, problems, ("manifest", "label"))
+    found = fields.keys(node.entries, at, problems, FINGERPRINT_KEYS)
     if len(found) != 1:
         if len(found) == len(node.entries):  # else the unknown key was told
             problems.add(node.where, at, "a fingerprint is one of `manifest` and `label`", "as in {label: 2026-03}")

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 _TEMPLATED = ("base", "apt", "conda", "pip", "source", "files", "env", "run", "template")
 _OWN = ("dockerfile", "context", "target", "args")
 _WHOLE = "image"
+ENVIRONMENT_KEYS = (*_TEMPLATED, *_OWN, _WHOLE)
+ARCHIVE_KEYS = ("archive", "suite", "components", "snapshot", "mirror")
 _LATER = {"platform": "remove it: images are for this machine's platform"}
-_ARCHIVES = ("debian", "ubuntu")
+ARCHIVES = ("debian", "ubuntu")
 _COMPONENT = re.compile(r"[a-z][a-z0-9-]*")
 _SNAPSHOT = re.compile(r"(\d{4})-?([01]\d)-?([0-3]\d)(?:[T ]([0-2]\d):?([0-5]\d):?([0-5]\d)Z?)?")
 _SUITE = re.compile(r"[a-z][a-z0-9-]*")
@@ -47,7 +49,7 @@ def read_environment(name: str, node: Node, problems: Problems) -> Environment |
     entries = fields.entries(node, path, problems, "an environment as a mapping")
     if entries is None:
         return None
-    found = fields.keys(entries, path, problems, (*_TEMPLATED, *_OWN, _WHOLE), _LATER)
+    found = fields.keys(entries, path, problems, ENVIRONMENT_KEYS, _LATER)
     if _WHOLE in found:
         others = (*_TEMPLATED, *_OWN)
         _refuse_mix(entries, path, problems, _WHOLE, others, "to add to an image, make it the `base`")
@@ -144,21 +146,20 @@ def _reference(node: Node, path: str, problems: Problems, what: str = "an image'
 
 
 def _archive(node: MapNode, path: str, problems: Problems) -> ArchiveBase | None:
-    known = ("archive", "suite", "components", "snapshot", "mirror")
-    found = fields.keys(node.entries, path, problems, known)
+    found = fields.keys(node.entries, path, problems, ARCHIVE_KEYS)
     read: dict[str, str] = {}
     for key in ("archive", "suite"):
         if key not in found:
             problems.add(node.where, path, f"{key!r} is missing", "write {archive: debian, suite: bookworm}")
         elif value := fields.text(found[key], f"{path}.{key}", problems):
             read[key] = value
-    if "archive" in read and read["archive"] not in _ARCHIVES:
+    if "archive" in read and read["archive"] not in ARCHIVES:
         where = found["archive"].where
         problems.add(
             where,
             f"{path}.archive",
             f"no archive {read['archive']!r} is known",
-            fields.near(read["archive"], _ARCHIVES),
+            fields.near(read["archive"], ARCHIVES),
         )
     if "suite" in read and _SUITE.fullmatch(read["suite"]) is None:
         problems.add(

@@ -16,7 +16,7 @@ from repro.workflow.values import is_list, plain, spell
 
 if TYPE_CHECKING:
     from repro.digest import Json
-    from repro.workflow.model import Job, JobInput, Step, Value
+    from repro.workflow.model import Job, JobInput, Value
 
 LISTS = "/run/repro/lists"  # ``{{ inputs.x.list }}`` is LISTS/x: the input's paths, one a line
 
@@ -65,9 +65,14 @@ def look_up(placeholder: Placeholder, scope: Mapping[str, object]) -> object:
 
 def render_path(text: str, scope: Mapping[str, object]) -> str:
     """Return a path template with its values in place, unquoted; TemplateError for a list or nothing in it."""
-    return "".join(
-        part if isinstance(part, str) else _scalar(part, look_up(part, scope)) for part in parse_template(text).parts
-    )
+    return "".join([part if isinstance(part, str) else _text_of(part, scope) for part in parse_template(text).parts])
+
+
+def _text_of(placeholder: Placeholder, scope: Mapping[str, object]) -> str:
+    name = placeholder.name
+    if name is not None and len(name) == 1 and type(value := scope.get(name[0])) is str:
+        return value  # a foreach value by its name: what most paths of ten thousand jobs are made of
+    return _scalar(placeholder, look_up(placeholder, scope))
 
 
 def render_value(value: Value, scope: Mapping[str, object]) -> Value:
@@ -162,16 +167,13 @@ def job_scope(job: Job, resources: Mapping[str, str] | None) -> dict[str, object
     scope: dict[str, object] = dict(job.values)
     scope["inputs"] = {name: input_value(name, bound) for name, bound in job.inputs.items()}
     scope["outputs"] = {name: output.path for name, output in job.outputs.items()}
+    scope["logs"] = job.logs
+    if job.checkpoint is not None:
+        scope["checkpoint"] = job.checkpoint
     scope["params"] = job.params
     if resources is not None:
         scope["resources"] = _resources(resources)
     return scope
-
-
-def declared_resources(step: Step) -> dict[str, str]:
-    """Return what the step asks for, as a job that gets just that would see it."""
-    asked = {"cpus": str(step.resources.cpus)}
-    return asked if step.resources.memory is None else {**asked, "memory": str(step.resources.memory)}
 
 
 def _resources(resources: Mapping[str, str]) -> dict[str, int | str]:
@@ -224,15 +226,21 @@ def input_lists(job: Job) -> dict[str, bytes]:
 def job_document(job: Job, resources: Mapping[str, str]) -> dict[str, Json]:
     """Return what ``$REPRO_JOB`` holds: the job's inputs, outputs, params, foreach values and resources.
 
-    An input is a path, a list of paths where it may be several, or null where an optional one is absent.
+    An input is a path, a list of paths where it may be several, or null where an optional one is absent. ``logs`` and
+    ``checkpoint`` are there where the step declares them.
     """
     inputs: dict[str, Json] = {}
     for name, bound in job.inputs.items():
         inputs[name] = list(bound.paths) if bound.many else bound.paths[0] if bound.paths else None
     values = {name: job.values[name] for name in job.used}
+    written: dict[str, Json] = {"outputs": {name: output.path for name, output in job.outputs.items()}}
+    if job.logs:
+        written["logs"] = dict(job.logs)
+    if job.checkpoint is not None:
+        written["checkpoint"] = job.checkpoint
     return {
         "inputs": inputs,
-        "outputs": {name: output.path for name, output in job.outputs.items()},
+        **written,
         "params": {name: plain(value) for name, value in job.params.items()},
         "foreach": {name: value if isinstance(value, str) else list(value) for name, value in values.items()},
         "resources": dict(_resources(resources)),

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from repro.errors import Location, Problem
     from repro.workflow.model import Value
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 class Problems:
@@ -95,8 +95,12 @@ def keys(
     problems: Problems,
     known: Collection[str],
     later: Mapping[str, str] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, Node]:
-    """Return the values by key; unknown keys get the nearest right spelling, those of ``later`` versions their name."""
+    """Return the values by key; unknown keys get the nearest right spelling, those of ``later`` versions their name.
+
+    Keys that belong ``elsewhere`` are there with where that is.
+    """
     result: dict[str, Node] = {}
     guesses: list[tuple[str | None, Node]] = []
     for entry in found:
@@ -106,6 +110,8 @@ def keys(
         elif later and key in later:
             message = f"{key!r} is not supported by this version of repro"
             problems.add(entry.key.where, _child(path, key), message, later[key])
+        elif elsewhere and key in elsewhere:
+            problems.add(entry.key.where, _child(path, key), f"{key!r} cannot stand here", elsewhere[key])
         else:
             problems.add(entry.key.where, _child(path, key), f"unknown key {key!r}", near(key, known))
             guesses.append((nearest(key, known), entry.value))
@@ -128,7 +134,7 @@ def named(
     result: dict[str, Node] = {}
     for entry in found:
         name = entry.key.text
-        if (_LABEL if dashes else _NAME).fullmatch(name) is None:
+        if (LABEL if dashes else NAME).fullmatch(name) is None:
             allowed = "letters, digits, '_' and '-'" if dashes else "letters, digits and '_'"
             problems.add(
                 entry.key.where,

@@ -1,23 +1,36 @@
-"""The ``foreach:`` of a step: nodes to lists, a table, or maps."""
+"""The ``foreach:`` of a step: nodes to lists, a table, maps, or files."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from repro.workflow import fields
-from repro.workflow.model import ForeachList, ForeachMaps, ForeachTable
-from repro.workflow.paths import read_path
+from repro.workflow.commands import read_template
+from repro.workflow.model import ForeachGlob, ForeachItems, ForeachList, ForeachMaps, ForeachTable
+from repro.workflow.paths import has_glob, read_path
+from repro.workflow.patterns import CHUNK, PATH, pattern_mistake, pattern_names
 from repro.workflow.source import ListNode, MapNode, Node, Scalar
 from repro.workflow.tables import suffix_supported
-from repro.workflow.template import JINJA_WORDS
+from repro.workflow.template import JINJA_WORDS, parse_template
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from repro.workflow.fields import Problems
     from repro.workflow.model import Foreach
 
-RESERVED = frozenset(("inputs", "outputs", "params", "resources", "attempt")) | JINJA_WORDS
-_LATER = ("glob", "items")
-_FORMS = "a mapping of lists, {table: file, by: [columns]}, or a list of mappings"
+RESERVED = frozenset(("inputs", "outputs", "params", "resources", "attempt", "logs", "checkpoint")) | JINJA_WORDS
+FORMS: Mapping[str, tuple[str, ...]] = {  # the key that tells a form, and all that it may have
+    "table": ("table", "by"),
+    "glob": ("glob", "pattern"),
+    "items": ("items", "pattern", "chunk"),
+}
+_ELSEWHERE = {
+    "by": "`by` chooses the columns of a table",
+    "pattern": "`pattern` names the parts of a file's path: use it with `glob` or `items`",
+    "chunk": "`chunk` gathers what an earlier step made: use it with `items`",
+}
+_FORMS = "a mapping of lists, {table: file, by: [columns]}, a list of mappings, {glob: ...} or {items: step.output}"
 
 
 def read_foreach(node: Node, path: str, problems: Problems) -> Foreach | None:
@@ -28,23 +41,14 @@ def read_foreach(node: Node, path: str, problems: Problems) -> Foreach | None:
         problems.add(node.where, path, f"{_FORMS} is needed here, found {fields.described(node)}")
         return None
     scalars = {entry.key.text: entry for entry in node if isinstance(entry.value, Scalar)}
-    for key in _LATER:
-        if key in scalars:
-            hint = "list the values, or put them into a table"
-            problems.add(
-                scalars[key].key.where,
-                f"{path}.{key}",
-                f"foreach over {key!r} is not supported by this version of repro",
-                hint,
-            )
-            return None
-    if "table" in scalars:
-        return _table(node, path, problems)
+    for form, read in (("table", _table), ("glob", _glob), ("items", _items)):
+        if form in scalars:
+            return read(node, path, problems)
     return _lists(node, path, problems)
 
 
 def _table(node: MapNode, path: str, problems: Problems) -> ForeachTable | None:
-    found = fields.keys(node.entries, path, problems, ("table", "by"), {"pattern": "use `by`", "chunk": "remove it"})
+    found = fields.keys(node.entries, path, problems, FORMS["table"], elsewhere=_ELSEWHERE)
     table = read_path(found["table"], f"{path}.table", problems)
     if table is not None and not suffix_supported(table):
         hint = "name it .csv, .tsv or .parquet, for what it is"
@@ -56,6 +60,57 @@ def _table(node: MapNode, path: str, problems: Problems) -> ForeachTable | None:
         if len(set(by)) != len(by):
             problems.add(found["by"].where, f"{path}.by", "a column stands here twice", "keep one of the two")
     return ForeachTable(table, by) if table is not None else None
+
+
+def _glob(node: MapNode, path: str, problems: Problems) -> ForeachGlob | None:
+    found = fields.keys(node.entries, path, problems, FORMS["glob"], elsewhere=_ELSEWHERE)
+    glob = read_path(found["glob"], f"{path}.glob", problems)
+    pattern = _pattern(found["pattern"], f"{path}.pattern", problems) if "pattern" in found else None
+    if glob is not None and not has_glob(parse_template(glob)):
+        hint = "write a pattern of file names, as in images/*.png"
+        problems.add(found["glob"].where, f"{path}.glob", f"there is no '*', '?' or '[' in {glob!r}", hint)
+        return None
+    if glob is not None and glob.endswith("/"):
+        problems.add(found["glob"].where, f"{path}.glob", f"{glob!r} ends in '/', and files are ranged over",
+                     "end it in their names, as in images/*.png")  # fmt: skip
+        return None
+    return ForeachGlob(glob, pattern) if glob is not None and ("pattern" in found) == (pattern is not None) else None
+
+
+def _items(node: MapNode, path: str, problems: Problems) -> ForeachItems | None:
+    found = fields.keys(node.entries, path, problems, FORMS["items"], elsewhere=_ELSEWHERE)
+    output = read_output_name(found["items"], f"{path}.items", problems)
+    pattern = _pattern(found["pattern"], f"{path}.pattern", problems) if "pattern" in found else None
+    chunk = fields.whole(found["chunk"], f"{path}.chunk", problems, 1) if "chunk" in found else None
+    if output is None or ("pattern" in found) != (pattern is not None) or ("chunk" in found) != (chunk is not None):
+        return None
+    return ForeachItems(*output, pattern, chunk)
+
+
+def read_output_name(node: Node, path: str, problems: Problems) -> tuple[str, str] | None:
+    """Return the step and the output that ``step.output`` names."""
+    text = fields.text(node, path, problems, "step.output")
+    if text is None:
+        return None
+    step, dot, output = text.partition(".")
+    if step and dot and output:
+        return step, output
+    problems.add(node.where, path, f"{text!r} does not name an output", "write it as step.output")
+    return None
+
+
+def _pattern(node: Node, path: str, problems: Problems) -> str | None:
+    text = fields.text(node, path, problems, "a pattern")
+    if text is None or read_template(text, node.where, path, problems) is None:
+        return None
+    wrong = pattern_mistake(text)
+    taken = next((name for name in pattern_names(text) if name in RESERVED or name in (PATH, CHUNK)), None)
+    if wrong is None and taken is not None:
+        wrong = f"{taken!r} has a meaning of its own", "choose another name"
+    if wrong is not None:
+        problems.add(node.where, path, *wrong)
+        return None
+    return text
 
 
 def _lists(node: MapNode, path: str, problems: Problems) -> tuple[ForeachList, ...] | None:

@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING
 from repro.errors import Location, WorkflowError
 from repro.workflow import fields
 from repro.workflow.data import read_data_inputs
+from repro.workflow.defaults import read_defaults
 from repro.workflow.environments import read_environment
 from repro.workflow.fields import Problems
 from repro.workflow.model import Workflow
+from repro.workflow.overrides import overridden
 from repro.workflow.parser import parse
-from repro.workflow.paths import read_path
-from repro.workflow.ports import Defaults
 from repro.workflow.publish import read_publish
 from repro.workflow.steps import check_value_templates, read_step
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from repro.errors import Problem
+    from repro.workflow.defaults import Defaults
     from repro.workflow.model import Environment, Step, Value
     from repro.workflow.source import Node, Source
 
 FORMAT = 1
-_KEYS = ("repro", "name", "params", "defaults", "environments", "inputs", "steps", "publish")
-_DEFAULTS_LATER = {"resources": "say it in the steps", "env": "say it in the environment or in the steps"}
+WORKFLOW_KEYS = ("repro", "name", "params", "defaults", "environments", "inputs", "steps", "publish")
 _WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -42,8 +44,15 @@ def load(text: str, file: str) -> Workflow:
     return workflow
 
 
-def load_all(text: str, file: str) -> tuple[Workflow, tuple[Problem, ...]]:
-    """Return what is right in ``text`` as a workflow, and all the mistakes; WorkflowError for YAML syntax only."""
+def load_all(text: str, file: str, params: Mapping[str, Value] | None = None) -> tuple[Workflow, tuple[Problem, ...]]:
+    """Return what is right in ``text`` as a workflow, and all the mistakes.
+
+    ``params`` are values in the place of its own, by dotted names (`repro.workflow.overrides`).
+
+    Raises:
+        WorkflowError: a YAML syntax error, and no other mistake.
+        UsageError: ``params`` names one that the workflow has not.
+    """
     document = parse(text, file)
     problems = Problems(document.source)
     problems.found.extend(document.problems)
@@ -53,28 +62,27 @@ def load_all(text: str, file: str) -> tuple[Workflow, tuple[Problem, ...]]:
     entries = fields.entries(document.root, "", problems, "a workflow as a mapping")
     if entries is None:
         return _empty(file, document.source), tuple(problems.found)
-    found = fields.keys(entries, "", problems, _KEYS)
+    found = fields.keys(entries, "", problems, WORKFLOW_KEYS)
     if not _check_format(found.get("repro"), document.root, problems):
         return _empty(file, document.source), tuple(problems.found[-1:])
-    params = _params(found["params"], problems) if "params" in found else {}
+    values = overridden(_params(found["params"], problems) if "params" in found else {}, params or {})
     environments, names = _environments(found.get("environments"), problems)
-    default, code = _defaults(found["defaults"], names, problems) if "defaults" in found else (None, ())
-    name = _name(found["name"], problems) if "name" in found else "workflow"
     own = os.path.basename(file)
+    defaults = read_defaults(found.get("defaults"), own, names, values, problems)
+    name = _name(found["name"], problems) if "name" in found else "workflow"
     inputs = read_data_inputs(found["inputs"], own, problems) if "inputs" in found else {}
-    defaults = Defaults(own, default, names, params)
     steps = _steps(found.get("steps"), document.root, defaults, problems)
     workflow = Workflow(
         file=file,
         name=name,
-        params=params,
+        params=values,
         environments=environments,
         steps=steps,
-        code=tuple(path for path, _ in code),
+        code=tuple(path for path, _ in defaults.code),
         source=document.source,
-        code_where=tuple(where for _, where in code),
+        code_where=tuple(where for _, where in defaults.code),
         inputs=inputs,
-        publish=read_publish(found["publish"], name, own, params, problems) if "publish" in found else {},
+        publish=read_publish(found["publish"], name, own, values, problems) if "publish" in found else {},
     )
     # what only follows from a broken node (an alias of nothing, say) is not said a second time at its place
     structural = {problem.where for problem in document.problems}
@@ -123,27 +131,6 @@ def _environments(node: Node | None, problems: Problems) -> tuple[dict[str, Envi
     named = fields.named(entries, "environments", problems, "an environment", dashes=True)
     read = {name: read_environment(name, value, problems) for name, value in named.items()}
     return {name: made for name, made in read.items() if made is not None}, tuple(entry.key.text for entry in entries)
-
-
-def _defaults(
-    node: Node, environments: tuple[str, ...], problems: Problems
-) -> tuple[str | None, tuple[tuple[str, Location], ...]]:
-    entries = fields.entries(node, "defaults", problems) or ()
-    found = fields.keys(entries, "defaults", problems, ("environment", "code"), _DEFAULTS_LATER)
-    environment = None
-    if "environment" in found:
-        environment = fields.text(found["environment"], "defaults.environment", problems, "an environment's name")
-        if environment is not None and environment not in environments:
-            hint = fields.near(environment, environments) or "declare it under `environments:`"
-            message = f"no environment {environment!r} is declared"
-            problems.add(found["environment"].where, "defaults.environment", message, hint)
-    code = []
-    if "code" in found:
-        for number, item in enumerate(fields.items(found["code"], "defaults.code", problems, "paths") or ()):
-            path = read_path(item, f"defaults.code.{number}", problems)
-            if path is not None:
-                code.append((path, item.where))
-    return environment, tuple(code)
 
 
 def _steps(node: Node | None, root: Node, defaults: Defaults, problems: Problems) -> dict[str, Step]:

@@ -213,26 +213,63 @@ class ForeachMaps:
     maps: tuple[Mapping[str, str], ...]
 
 
-Foreach: TypeAlias = tuple[ForeachList, ...] | ForeachTable | ForeachMaps
+@dataclass(frozen=True, slots=True)
+class ForeachGlob:
+    """One job per project file (or file of a pinned input) that ``glob`` matches, in sorted order.
+
+    ``pattern`` is the end of such a path with ``{{ names }}`` for the parts that become variables
+    (``{{ y }}_{{ x }}.png``; a name stands for one or more characters other than ``/``). The variable ``path`` is the
+    whole path; it alone identifies a job where there is no pattern.
+    """
+
+    glob: str
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeachItems:
+    """One job per file in an output of an earlier step, planned once all jobs of that step are done, in sorted order.
+
+    The items of a folder output are the files below it, those of a file output the file itself, of all the step's jobs.
+    ``pattern`` and ``path`` are as in `ForeachGlob`, ``pattern`` also chooses: files that it does not fit are left out.
+    With ``chunk`` one job takes that many items: its variables are lists, and ``chunk`` (1, 2, ...) identifies it.
+    """
+
+    step: str
+    output: str
+    pattern: str | None = None
+    chunk: int | None = None
+
+
+Foreach: TypeAlias = tuple[ForeachList, ...] | ForeachTable | ForeachMaps | ForeachGlob | ForeachItems
 
 
 @dataclass(frozen=True, slots=True)
 class PathInput:
-    """Project paths, each a template; ``many`` when the declaration was a list. Globs range over project files."""
+    """Project paths, each a template; ``many`` when the declaration was a list. Globs range over project files.
+
+    ``companions`` are endings (``.bai``): files that come along with each path, at ``<path><ending>``.
+    """
 
     paths: tuple[str, ...]
     many: bool
     where: Location
     optional: bool = False
+    companions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FromInput:
-    """The outputs ``step.output`` of the jobs that agree on the foreach variables both have, the rest gathered."""
+    """The outputs ``step.output`` of the jobs that agree on the foreach variables both have, the rest gathered.
+
+    An ``optional`` one is absent where the step is switched off by its ``when``.
+    """
 
     step: str
     output: str
     where: Location
+    companions: tuple[str, ...] = ()
+    optional: bool = False
 
 
 Input: TypeAlias = PathInput | FromInput
@@ -240,10 +277,14 @@ Input: TypeAlias = PathInput | FromInput
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """A declared output: a path template; a folder where it ends in ``/``."""
+    """A declared output: a path template; a folder where it ends in ``/``.
+
+    A ``temporary`` one is removed once all that read it are done; its digest stays in the records.
+    """
 
     path: str
     where: Location
+    temporary: bool = False
 
     @property
     def folder(self) -> bool:
@@ -251,12 +292,39 @@ class OutputSpec:
         return self.path.endswith("/")
 
 
+Amount: TypeAlias = int | str  # a whole number, or the text of a template over attempt, params and foreach values
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a job may use. ``memory`` in bytes, None where not declared."""
+    """What a step asks for; `repro.workflow.resources.granted` makes numbers of it for one attempt at a job.
 
-    cpus: int = 1
-    memory: int | None = None
+    Attributes:
+        cpus: processors.
+        memory: in bytes, as are ``disk`` (scratch) and ``shm`` (/dev/shm); None where not declared.
+        disk: see ``memory``.
+        shm: see ``memory``.
+        time: wall time in seconds, after which a job is ended; None: no limit.
+        gpus: graphics processors.
+        named: whatever else the run has so many of (``repro run --resource licences=2``).
+    """
+
+    cpus: Amount = 1
+    memory: Amount | None = None
+    disk: Amount | None = None
+    shm: Amount | None = None
+    time: Amount | None = None
+    gpus: Amount = 0
+    named: Mapping[str, Amount] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a failed job is tried again, and how long after: ``pause`` seconds, then ``factor`` times that, ..."""
+
+    count: int = 0
+    pause: float = 1.0
+    factor: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +349,13 @@ class Step:
     resources: Resources = field(default_factory=Resources)
     network: bool = False
     secrets: tuple[str, ...] = ()  # names; a job sees each as the file /run/secrets/NAME
+    retries: Retries = field(default_factory=Retries)
+    when: str | None = None  # an expression over params; the step has no jobs where it is false
+    logs: Mapping[str, str] = field(default_factory=dict)  # name to path template: kept also of a job that failed
+    checkpoint: str | None = None  # path template of a folder that survives failed attempts at the same job key
+    fetch: bool = False  # has the network; its outputs are locked at the first run, and must come out the same later
+    entrypoint: bool = False  # ``entrypoint: image``: the image's ENTRYPOINT stands before the words of ``run``
+    user: str | None = None  # ``image`` (what the image says), or a number; None: root of the container
     marks: Mapping[str, Location] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -310,10 +385,11 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class JobInput:
-    """A bound input: project paths in order (folders end in ``/``), and the jobs that make them."""
+    """A bound input: project paths in order (folders end in ``/``); ``companions`` are staged and keyed with them."""
 
     paths: tuple[str, ...]
     many: bool
+    companions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +398,7 @@ class JobOutput:
 
     path: str
     folder: bool
+    temporary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,11 +426,27 @@ class Job:
     outputs: Mapping[str, JobOutput]
     needs: tuple[str, ...]
     code: tuple[str, ...]
+    logs: Mapping[str, str] = field(default_factory=dict)  # name to project path
+    checkpoint: str | None = None  # project path of a folder, with its slash
+    resource_params: Mapping[str, Value] = field(default_factory=dict)  # what `resources` mention besides: in no key
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A step whose jobs cannot be known yet: it ranges over what ``waits`` (step names) make, or reads such a step."""
+
+    step: str
+    waits: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All jobs in an order in which each follows those it needs; the order depends on the file's content alone."""
+    """All jobs in an order in which each follows those it needs; the order depends on the file's content alone.
+
+    ``deferred`` steps have no jobs yet. `repro.workflow.plan.plan` gives them theirs once it is told that the steps
+    they wait for are ``done``; all other jobs stay what they were.
+    """
 
     workflow: Workflow
     jobs: tuple[Job, ...]
+    deferred: tuple[Deferred, ...] = ()

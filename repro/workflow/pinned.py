@@ -10,6 +10,7 @@ from repro.workflow.tree import ancestors
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from repro.workflow.deferral import Deferral
     from repro.workflow.model import DataSource, PublishTarget, Step, Workflow
     from repro.workflow.project import ProjectFiles
     from repro.workflow.report import Report
@@ -69,11 +70,15 @@ def report_sent(step: Step, inputs: Mapping[str, Sequence[str]], private: Collec
             report.once(step, key, message, "remove `network: true`, or do without this input")
 
 
-def report_unpublished(workflow: Workflow, tree: OutputTree, report: Report) -> None:
-    """Report what is to be published and is no output, is in none and has none in it."""
+def report_unpublished(workflow: Workflow, tree: OutputTree, deferral: Deferral, report: Report) -> None:
+    """Report what is to be published and is no output, is in none and has none in it.
+
+    Outputs that may still come, and those of steps that are switched off, are none that can be missed.
+    """
     for path, target in workflow.publish.items():
         wrong = _unpublished(target, workflow.inputs, tree)
-        if wrong is not None and not (report.incomplete and around(workflow.inputs, path) is None):
+        open_ended = report.incomplete or deferral.makers(path, known=False) or report.maker_off(path) is not None
+        if wrong is not None and not (open_ended and around(workflow.inputs, path) is None):
             report.add(target.where, f"publish.{path}", *wrong)
 
 
@@ -90,6 +95,9 @@ def _unpublished(target: PublishTarget, sources: Mapping[str, DataSource], tree:
         return f"the output {owner.path} is {kind}", f"name it as it is declared: {owner.path}"
     if owner is not None and not owner.folder and owner.path != path:
         return f"{path} cannot be: {owner.path} is a file", "name the output"
+    if owner is not None and (owner.log or owner.temporary):
+        what = "a log, and logs are not published" if owner.log else "temporary, and gone once it was used"
+        return f"{owner.path} is {what}", "declare it under `outputs:`" if owner.log else "keep it, or publish another"
     if owner is None and bare not in tree.below:
         return (
             f"{path} is no output, and no step makes anything in it",

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import TYPE_CHECKING
 
-from repro.dataclass import dataclass
 from repro.errors import WorkflowError
-from repro.workflow.checks import environment_problems, missing_problem
+from repro.workflow.checks import environment_problems
+from repro.workflow.claims import claim, maker, refuse_made_ranges
 from repro.workflow.drafts import draft_jobs
-from repro.workflow.expand import declared_resources, job_scope, render_element, render_shell
-from repro.workflow.graph import cycles, depths
-from repro.workflow.inputs import InputResolver
+from repro.workflow.expand import job_scope, render_element, render_shell
+from repro.workflow.graph import depths
 from repro.workflow.loader import load_all
-from repro.workflow.model import ForeachTable, FromInput, Job, JobOutput, Plan
-from repro.workflow.pinned import report_clashes, report_sent, report_unpublished, with_inputs
+from repro.workflow.model import Job, JobOutput, Plan
+from repro.workflow.pinned import report_clashes, report_unpublished, with_inputs
 from repro.workflow.project import PinnedProject
 from repro.workflow.report import Report
+from repro.workflow.resources import AmountError, granted, has_templates, told
 from repro.workflow.template import TemplateError
-from repro.workflow.tree import OutputTree, Owner
+from repro.workflow.wiring import Binder, bind, report_cycles, report_private
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from repro.errors import Problem
+    from repro.workflow.deferral import Deferral
     from repro.workflow.drafts import Draft
-    from repro.workflow.model import JobInput, Step, Workflow
+    from repro.workflow.model import Deferred, Workflow
     from repro.workflow.project import ProjectFiles
+    from repro.workflow.wiring import Bound
 
 
 def read(text: str, file: str, project: ProjectFiles) -> Plan:
@@ -39,57 +40,77 @@ def read(text: str, file: str, project: ProjectFiles) -> Plan:
     return checked(workflow, found, project)
 
 
-def checked(workflow: Workflow, found: Sequence[Problem], project: ProjectFiles) -> Plan:
+def checked(
+    workflow: Workflow, found: Sequence[Problem], project: ProjectFiles, done: frozenset[str] = frozenset()
+) -> Plan:
     """Return the plan of what `repro.workflow.loader.load_all` gave; WorkflowError as `read` raises it."""
-    made, problems = _plan(workflow, project, found)
+    made, problems = _plan(workflow, project, found, done)
     if problems or found:
         raise WorkflowError([*found, *problems])
     return made
 
 
-def plan(workflow: Workflow, project: ProjectFiles) -> Plan:
+def plan(workflow: Workflow, project: ProjectFiles, done: frozenset[str] = frozenset()) -> Plan:
     """Return all jobs, each after those it needs; the order does not depend on the order of the file's steps.
 
-    Jobs of the same depth are sorted by step name, then in their ``foreach`` order.
+    Jobs of the same depth are sorted by step name, then in their ``foreach`` order. ``done`` names the steps whose
+    jobs are done, so that what they made can be ranged over; other steps that do so are ``deferred``, and so are
+    those that read one that is.
 
     Raises:
         WorkflowError: with every undefined name, missing input, clash of outputs, cycle and broken table.
     """
-    made, problems = _plan(workflow, project, ())
+    made, problems = _plan(workflow, project, (), done)
     if problems:
         raise WorkflowError(problems)
     return made
 
 
-def _plan(workflow: Workflow, project: ProjectFiles, known: Sequence[Problem]) -> tuple[Plan, Sequence[Problem]]:
+def _plan(
+    workflow: Workflow, project: ProjectFiles, known: Sequence[Problem], done: frozenset[str]
+) -> tuple[Plan, Sequence[Problem]]:
     report = Report(workflow.source, workflow.steps, known)
     project = with_inputs(project, workflow.inputs)
     own = project.own if isinstance(project, PinnedProject) else project
     for problem_path, where, message, hint in environment_problems(workflow, own):
         report.add(where, problem_path, message, hint)
-    drafts = draft_jobs(workflow, project, report)
-    tree = _tree(drafts, report)
-    _refuse_made_tables(workflow, drafts, tree, report)
-    report_clashes(workflow.inputs, tree, lambda owner: _maker(drafts, owner), report)
-    report_unpublished(workflow, tree, report)
-    bound = _bind(_Binder(workflow, project, drafts, tree, report))
+    drafts, deferral = draft_jobs(workflow, project, report, done)
+    tree = claim(drafts, report)
+    refuse_made_ranges(workflow, drafts, tree, report)
+    report_clashes(workflow.inputs, tree, lambda owner: maker(drafts, owner), report)
+    report_unpublished(workflow, tree, deferral, report)
+    bound = bind(Binder(workflow, project, drafts, tree, deferral, report))
     needs = [tuple(one.needs) for one in bound]
-    _report_sent(workflow, drafts, bound, report)
+    report_private(workflow, drafts, bound, report)
     depth = depths(needs)
-    _report_cycles(drafts, bound, depth, report)
-    _try_commands(drafts, bound, report)
+    report_cycles(drafts, bound, depth, report)
+    deferred = _deferred(workflow, drafts, needs, deferral, report)
+    late = {one.step for one in deferred}
+    _try_templates(drafts, bound, late, report)
     if report.found:
         return Plan(workflow, ()), report.found
-    order = sorted(range(len(drafts)), key=lambda job: (depth[job] or 0, drafts[job].step.name, drafts[job].number))
+    known_jobs = (job for job in range(len(drafts)) if drafts[job].step.name not in late)
+    order = sorted(known_jobs, key=lambda job: (depth[job] or 0, drafts[job].step.name, drafts[job].number))
     place = {job: number for number, job in enumerate(order)}
     jobs = tuple(
         _job(drafts[job], bound[job], tuple(drafts[need].id for need in sorted(needs[job], key=place.__getitem__)))
         for job in order
     )
-    return Plan(workflow, jobs), ()
+    return Plan(workflow, jobs, deferred), ()
 
 
-def _job(draft: Draft, bound: _Bound, needs: tuple[str, ...]) -> Job:
+def _deferred(
+    workflow: Workflow, drafts: Sequence[Draft], needs: Sequence[Sequence[int]], deferral: Deferral, report: Report
+) -> tuple[Deferred, ...]:
+    """Return the steps without jobs: those that wait for what they range over, and all that read one of these."""
+    if not deferral.producers:
+        return ()
+    for draft, of in zip(drafts, needs, strict=True):
+        deferral.note(draft.step.name, {drafts[need].step.name for need in of})
+    return deferral.settled(workflow.steps, report)
+
+
+def _job(draft: Draft, bound: Bound, needs: tuple[str, ...]) -> Job:
     return Job(
         id=draft.id,
         step=draft.step,
@@ -98,189 +119,65 @@ def _job(draft: Draft, bound: _Bound, needs: tuple[str, ...]) -> Job:
         used=draft.used,
         params=draft.params,
         inputs=bound.inputs,
-        outputs={name: JobOutput(path, path.endswith("/")) for name, path in draft.outputs.items()},
+        outputs={
+            name: JobOutput(path, path.endswith("/"), draft.step.outputs[name].temporary)
+            for name, path in draft.outputs.items()
+        },
         needs=needs,
         code=bound.code,
+        logs=draft.logs,
+        checkpoint=draft.checkpoint,
+        resource_params=draft.resource_params,
     )
 
 
-def _try_commands(drafts: Sequence[Draft], bound: Sequence[_Bound], report: Report) -> None:
-    """Report commands that cannot be rendered (an entry that a param has not, say), seen on each step's first job."""
+def _try_templates(drafts: Sequence[Draft], bound: Sequence[Bound], late: Collection[str], report: Report) -> None:
+    """Report amounts and commands that cannot be rendered (an entry that a param has not, say).
+
+    Commands are tried with each step's first job, amounts with all jobs that differ in what they are made of.
+    """
+    tried: set[tuple[str, tuple[object, ...]]] = set()
     for draft, one in zip(drafts, bound, strict=True):
         step = draft.step
-        if draft.number or len(one.inputs) < len(step.inputs) or not report.clean(step, "run"):
+        if step.name in late:
             continue
-        scope = job_scope(_job(draft, one, ()), declared_resources(step))
-        commands = (step.run,) if isinstance(step.run, str) else step.run or ()
-        for number, command in enumerate(commands):
-            try:
-                if isinstance(step.run, str):
-                    render_shell(command, scope)
-                else:
-                    render_element(command, scope)
-            except TemplateError as error:
-                report.template(step, "run" if isinstance(step.run, str) else f"run.{number}", error)
+        told_by = (step.name, _amounts_made_of(draft)) if has_templates(step.resources) else (step.name, ())
+        if told_by not in tried and _try_amounts(draft, one, report) and not draft.number:
+            _try_command(draft, one, report)
+        tried.add(told_by)
 
 
-def _tree(drafts: Sequence[Draft], report: Report) -> OutputTree:
-    """Return the tree of all outputs; two that claim the same place are a mistake of the later one."""
-    tree = OutputTree()
-    owners = [Owner(job, name, path) for job, draft in enumerate(drafts) for name, path in draft.outputs.items()]
-    kept = []
-    for owner in owners:
-        other = tree.add(owner)
-        if other is None:
-            kept.append(owner)
-        else:
-            message = f"{owner.path} is made by {_maker(drafts, other)} as well as by {drafts[owner.job].id}"
-            step = drafts[owner.job].step
-            same = step is drafts[other.job].step
-            hint = (
-                "name every foreach variable in the path"
-                if same and step.foreach
-                else "give each output a path of its own"
-            )
-            report.once(step, f"outputs.{owner.output}", message, hint)
-    for owner in kept:
-        other = tree.around(owner.path)
-        if other is not None:
-            inside = (
-                f"inside {other.path}, the folder of {_maker(drafts, other)}"
-                if other.folder
-                else (f"below {other.path}, which is a file of {_maker(drafts, other)}")
-            )
-            message = f"{owner.path} would lie {inside}"
-            hint = "choose a path outside; a step that makes a folder owns all of it"
-            report.once(drafts[owner.job].step, f"outputs.{owner.output}", message, hint)
-    return tree
+def _amounts_made_of(draft: Draft) -> tuple[object, ...]:
+    """Return what the templates of a job's ``resources`` see of its own."""
+    params = repr(draft.params) if draft.step.params else ""
+    return (params, *(draft.values[name] for name in draft.in_resources))
 
 
-def _refuse_made_tables(workflow: Workflow, drafts: Sequence[Draft], tree: OutputTree, report: Report) -> None:
-    """Report tables that a step makes: jobs are planned from them before any step has run."""
-    for step in workflow.steps.values():
-        table = step.foreach.table if isinstance(step.foreach, ForeachTable) else ""
-        owner = tree.owners.get(table) or tree.around(table)
-        if owner is not None:
-            message = f"{table} is made by {_maker(drafts, owner)}, and a table must be there before anything runs"
-            report.once(step, "foreach", message, "make the table beforehand, and keep it in the project")
+def _try_amounts(draft: Draft, one: Bound, report: Report) -> bool:
+    """Report amounts that cannot be had at the first attempt, or at the last; False where there are."""
+    job = _job(draft, one, ())
+    try:
+        for attempt in {1, 1 + draft.step.retries.count}:
+            granted(job, attempt)
+    except AmountError as error:
+        if report.clean(draft.step, f"resources.{error.name}"):
+            report.template(draft.step, f"resources.{error.name}", error)
+        return False
+    return True
 
 
-def _maker(drafts: Sequence[Draft], owner: Owner) -> str:
-    return f"{drafts[owner.job].id} ({owner.output})"
-
-
-@dataclass(slots=True)
-class _Bound:
-    """A job's inputs, and the jobs (indices) that it needs with the field that says so."""
-
-    inputs: dict[str, JobInput] = field(default_factory=dict)
-    needs: dict[int, str] = field(default_factory=dict)
-    code: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Binder:
-    workflow: Workflow
-    project: ProjectFiles
-    drafts: Sequence[Draft]
-    tree: OutputTree
-    report: Report
-
-
-def _bind(binder: _Binder) -> list[_Bound]:
-    """Return every job's inputs; what is missing is reported once for each declared input."""
-    sources = binder.workflow.inputs
-    resolver = InputResolver(binder.project, binder.tree, binder.drafts, binder.report, sources)
-    code = [(path, resolver.resolve(path)) for path in binder.workflow.code]
-    for number, (path, found) in enumerate(code):
-        if found is None and number < len(binder.workflow.code_where):
-            where = binder.workflow.code_where[number]
-            binder.report.add(where, f"defaults.code.{number}", *missing_problem(binder.project, (path,)))
-    result = []
-    missing: dict[tuple[str, str], list[str]] = {}
-    for job, draft in enumerate(binder.drafts):
-        bound = _Bound()
-        for name, declared in draft.step.inputs.items():
-            key = f"inputs.{name}"
-            if isinstance(declared, FromInput):
-                taken = resolver.gather(job, name, declared)
+def _try_command(draft: Draft, one: Bound, report: Report) -> None:
+    step = draft.step
+    if len(one.inputs) < len(step.inputs) or not report.clean(step, "run"):
+        return
+    job = _job(draft, one, ())
+    scope = job_scope(job, told(job, granted(job)))
+    commands = (step.run,) if isinstance(step.run, str) else step.run or ()
+    for number, command in enumerate(commands):
+        try:
+            if isinstance(step.run, str):
+                render_shell(command, scope)
             else:
-                taken, absent = resolver.paths(job, name, declared)
-                if absent:
-                    missing.setdefault((draft.step.name, key), []).extend(absent)
-            if taken is not None:
-                bound.inputs[name] = taken.input
-                for need in taken.needs:
-                    bound.needs.setdefault(need, key)
-        _bind_code(draft.step, resolver, code, bound, missing)
-        result.append(bound)
-    _report_missing(binder, missing)
-    return result
-
-
-def _bind_code(
-    step: Step,
-    resolver: InputResolver,
-    code: Sequence[tuple[str, tuple[str, tuple[int, ...]] | None]],
-    bound: _Bound,
-    missing: dict[tuple[str, str], list[str]],
-) -> None:
-    if step.script is None:
-        return
-    script = resolver.resolve(step.script)
-    if script is None:
-        missing.setdefault((step.name, "script"), []).append(step.script)
-    paths: dict[str, None] = {}
-    for found in (script, *(resolved for _, resolved in code)):
-        if found is not None:
-            paths[found[0]] = None
-            for need in found[1]:
-                bound.needs.setdefault(need, "script")
-    bound.code = tuple(paths)
-
-
-def _report_missing(binder: _Binder, missing: dict[tuple[str, str], list[str]]) -> None:
-    for (step, key), paths in missing.items():
-        absent = tuple(path for path in dict.fromkeys(paths) if not binder.report.may_be_made(path))
-        if not absent:
-            continue
-        owner = binder.tree.owners.get(absent[0].rstrip("/")) or binder.tree.around(absent[0])
-        if owner is not None:
-            message = f"{absent[0]} cannot be: {owner.path} is a file, made by {_maker(binder.drafts, owner)}"
-            hint = "end that output in '/' to make it a folder, or take the file itself"
-        else:
-            message, hint = missing_problem(binder.project, absent)
-        binder.report.once(binder.workflow.steps[step], key, message, hint)
-
-
-def _report_sent(workflow: Workflow, drafts: Sequence[Draft], bound: Sequence[_Bound], report: Report) -> None:
-    private = {path for path, source in workflow.inputs.items() if source.private}
-    if not private:
-        return
-    for draft, one in zip(drafts, bound, strict=True):
-        if draft.step.network:
-            inputs = {f"inputs.{name}": taken.paths for name, taken in one.inputs.items()}
-            report_sent(draft.step, {**inputs, "script": one.code}, private, report)
-
-
-def _report_cycles(
-    drafts: Sequence[Draft], bound: Sequence[_Bound], depth: Sequence[int | None], report: Report
-) -> None:
-    """Report one cycle for each set of steps that wait for each other."""
-    seen: set[frozenset[str]] = set()
-    for cycle in cycles([tuple(one.needs) for one in bound], depth):
-        steps = frozenset(drafts[job].step.name for job in cycle)
-        if steps in seen:
-            continue
-        seen.add(steps)
-        chain = " -> ".join(drafts[job].id for job in (*cycle, cycle[0]))
-        first, second = cycle[0], cycle[1 % len(cycle)]
-        key = bound[first].needs[second]
-        if len(cycle) == 1:
-            message = f"the job needs its own output: {chain}"
-            report.once(
-                drafts[first].step, key, message, "take the input from elsewhere, or write the output elsewhere"
-            )
-        else:
-            message = f"these jobs wait for each other: {chain} (each needs the next)"
-            report.once(drafts[first].step, key, message, "take one of these inputs from elsewhere")
+                render_element(command, scope)
+        except TemplateError as error:
+            report.template(step, "run" if isinstance(step.run, str) else f"run.{number}", error)

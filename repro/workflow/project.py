@@ -215,6 +215,23 @@ def _walk(pattern: tuple[str, ...], entries: Callable[[str], Iterable[Entry]]) -
                 pending.append((f"{folder}{name}/", rest))
 
 
+def may_match(pattern: str, path: str) -> bool:
+    """Return whether a glob matches the file ``path``; of a folder (it ends in ``/``), whether it may, inside of it."""
+    parts, names = tuple(pattern.split("/")), tuple(path.rstrip("/").split("/"))
+    return _reaches(parts, names) if path.endswith("/") else _fits(parts, names)
+
+
+def _fits(pattern: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    if not pattern or not names:
+        return not pattern and not names
+    part, name = pattern[0], names[0]
+    if part == "**":
+        rest = pattern[1:] or ("*",)
+        return _fits(rest, names) or (not name.startswith(".") and len(names) > 1 and _fits(pattern, names[1:]))
+    shown = part.startswith(".") or not name.startswith(".")
+    return shown and _matcher(part)(name) is not None and _fits(pattern[1:], names[1:])
+
+
 def _reaches(pattern: tuple[str, ...], folder: tuple[str, ...]) -> bool:
     """Return whether something inside ``folder`` could match ``pattern``."""
     if not folder or not pattern:

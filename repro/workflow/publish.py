@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from repro.workflow.source import Node
     from repro.workflow.template import Placeholder, Template
 
+PUBLISH_KEYS = ("to", "endpoint", "profile")
+
 # what a run would give; ``date`` is the day on which it ended
 _SAMPLE = {"run": {"id": "20260131T120000Z-0a1b"}, "date": "2026-01-31"}
 
@@ -58,7 +60,7 @@ def _read_target(
         found: Mapping[str, Node] = {"to": node}
         text, address = _target(place, node, at, scope, problems)
         return PublishTarget(place, text, where) if text is not None and address is not None else None
-    found = fields.keys(node.entries, at, problems, ("to", "endpoint", "profile"))
+    found = fields.keys(node.entries, at, problems, PUBLISH_KEYS)
     if "to" not in found:
         problems.add(node.where, at, "it is not said where to publish", "as in {to: s3://bucket/results/}")
         return None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from repro.errors import Problem
-from repro.workflow.template import parse_template
+from repro.workflow.forms import Form, forms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +22,9 @@ class Report:
     def __init__(self, source: Source | None, steps: Mapping[str, Step], known: Sequence[Problem]) -> None:
         self.found: list[Problem] = []
         self.steps = steps
-        self._possible: list[re.Pattern[str]] = []
+        self.switched_off: set[str] = set()
+        self._possible: list[Form] = []
+        self._off: list[Form] = []
         self._source = source
         self._known = tuple(problem.path for problem in known)
         self._places = frozenset(problem.where for problem in known)
@@ -64,14 +65,22 @@ class Report:
 
     def leave_open(self, step: Step) -> None:
         """Note that the step's outputs could not be worked out: anything its templates fit may be one."""
-        for output in step.outputs.values():
-            parts = parse_template(output.path).parts
-            form = "".join(re.escape(part) if isinstance(part, str) else ".*" for part in parts)
-            self._possible.append(re.compile(f"{form}.*" if output.folder else form, re.DOTALL))
+        self._possible.extend(forms(step))
+
+    def switch_off(self, step: Step) -> None:
+        """Note that the step has no jobs, because its ``when`` is false."""
+        self.switched_off.add(step.name)
+        self._off.extend(forms(step))
+
+    def maker_off(self, path: str) -> Step | None:
+        """Return a step that would make ``path``, or something in it, if it were not switched off."""
+        found = (form.step for form in self._off if form.fits(path) or form.lies_in(path))
+        name = next(found, None)
+        return self.steps[name] if name is not None else None
 
     def may_be_made(self, path: str) -> bool:
         """Return whether a step whose outputs are not known could make ``path``."""
-        return any(pattern.fullmatch(path) for pattern in self._possible)
+        return any(form.fits(path) for form in self._possible)
 
     @property
     def incomplete(self) -> bool:

@@ -11,26 +11,32 @@ from repro.workflow.expand import command_templates
 from repro.workflow.expressions import mentions
 from repro.workflow.fields import near, nearest
 from repro.workflow.model import PathInput
+from repro.workflow.resources import EXAMPLES, KINDS, amounts
 from repro.workflow.shell import command_template
 from repro.workflow.template import Placeholder, Template, TemplateError, parse_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from repro.workflow.model import Step, Value
 
-RESOURCES = ("cpus", "memory")
-_COMMAND = frozenset(("inputs", "outputs", "params", "resources"))
+CHECKPOINT = "checkpoint"  # in commands, the folder that the step declares
+_COMMAND = frozenset(("inputs", "outputs", "logs", "params", "resources"))
 _PATHS = frozenset(("params",))
 
 
 @dataclass(slots=True)
 class Uses:
-    """What a step's templates mention: foreach values (all, and those in outputs alone) and params."""
+    """What a step's templates mention: foreach values (all, and those in outputs alone) and params.
+
+    Those of ``resources`` count apart: what decides no result is not in the key.
+    """
 
     values: set[str] = field(default_factory=set)
     in_outputs: set[str] = field(default_factory=set)
     params: set[str] = field(default_factory=set)
+    resource_params: set[str] = field(default_factory=set)
+    resource_values: set[str] = field(default_factory=set)
 
 
 def templates(step: Step) -> Iterator[tuple[str, Template]]:
@@ -42,13 +48,31 @@ def templates(step: Step) -> Iterator[tuple[str, Template]]:
                 yield listed if listed in step.marks else f"inputs.{name}", parse_template(path)
     for name, output in step.outputs.items():
         yield f"outputs.{name}", parse_template(output.path)
+    for name, path in step.logs.items():
+        yield f"logs.{name}", parse_template(path)
+    if step.checkpoint is not None:
+        yield "checkpoint", parse_template(step.checkpoint)
     for name, value in step.params.items():
         for text in value_texts(value):
             yield f"params.{name}", parse_template(text)
+    for name, amount in amounts(step.resources):
+        if isinstance(amount, str):
+            yield f"resources.{name}", parse_template(amount)
     if isinstance(step.run, str):
         yield "run", command_template(step.run)
     else:
         yield from ((f"run.{number}", template) for number, template in enumerate(command_templates(step.run)))
+
+
+def list_mistakes(step: Step, lists: Collection[str]) -> Iterator[tuple[str, TemplateError]]:
+    """Yield (key, mistake) for each path that a job writes and that names one of ``lists``, which hold many values."""
+    for key, template in templates(step):
+        if key.split(".")[0] not in ("outputs", "logs", "checkpoint"):
+            continue
+        for placeholder in template.placeholders:
+            if any(name[0] in lists for name in mentions(placeholder)):
+                message = f"{placeholder} is a list where a job takes a chunk of files"
+                yield key, TemplateError(message, index=placeholder.index, hint="tell jobs apart by {{ chunk }}")
 
 
 def value_texts(value: Value) -> Iterator[str]:
@@ -88,7 +112,10 @@ def uses(
 
 
 def _note(found: Uses, key: str, name: tuple[str, ...]) -> None:
-    if name[0] == "params" and len(name) > 1:
+    if key.startswith("resources."):
+        kind = found.resource_params if name[0] == "params" else found.resource_values
+        kind.add(name[-1] if name[0] == "params" else name[0])
+    elif name[0] == "params" and len(name) > 1:
         if not key.startswith("params."):
             found.params.add(name[1])
     elif name[0] not in _COMMAND:
@@ -101,28 +128,45 @@ def _mistake(
     step: Step, key: str, name: tuple[str, ...], columns: frozenset[str] | None, params: Mapping[str, Value]
 ) -> tuple[str, str] | None:
     """Return why a name cannot stand here, and the fix; None where it can."""
-    allowed = _COMMAND if key == "run" or key.startswith("run.") else _PATHS
+    allowed = _COMMAND if _is_command(key) else _PATHS
     head = name[0]
+    if name == (CHECKPOINT,) and step.checkpoint is not None and _is_command(key):
+        return None
+    if name == ("attempt",) and key.startswith("resources."):
+        return None
     own = params if key.startswith("params.") else {**params, **step.params}
+    asked = dict(amounts(step.resources))
     groups: dict[str, tuple[str, ...]] = {
         "inputs": tuple(step.inputs),
         "outputs": tuple(step.outputs),
+        "logs": tuple(step.logs),
         "params": tuple(own),
-        "resources": RESOURCES,
+        "resources": tuple(dict.fromkeys((*KINDS, *step.resources.named))),
     }
     if head not in groups:
+        offered = {group: groups[group] for group in sorted(allowed)}
+        if "resources" in offered:
+            offered["resources"] = tuple(asked)
+        if key.startswith("resources."):
+            columns = columns | {"attempt"} if columns is not None else None
         if columns is None or head in columns:
             return None
-        return f"{head!r} is undefined", _suggestion(name, columns, {group: groups[group] for group in sorted(allowed)})
+        return f"{head!r} is undefined", _suggestion(name, columns, offered)
     if head not in allowed:
-        return f"{'.'.join(name)!r} cannot be used here", "paths and params are made of foreach values and params alone"
+        where = "resources are made of `attempt`," if key.startswith("resources.") else "paths and params are made of"
+        return f"{'.'.join(name)!r} cannot be used here", f"{where} foreach values and params alone"
     if len(name) == 1:
         return f"{head!r} is a group of values", f"name one: {head}.{(groups[head] or ('name',))[0]}"
     if name[1] not in groups[head]:
         return f"{'.'.join(name)!r} is undefined", near(name[1], groups[head]) or f"the step has no {head}"
-    if name == ("resources", "memory") and step.resources.memory is None:
-        return "the step declares no memory", "add `resources: {memory: 2GB}`, with as much as it needs"
+    if head == "resources" and name[1] not in asked:
+        hint = f"add `resources: {{{name[1]}: {EXAMPLES.get(name[1], '1')}}}`, with as much as it needs"
+        return f"the step declares no {name[1]}", hint
     return None
+
+
+def _is_command(key: str) -> bool:
+    return key == "run" or key.startswith("run.")
 
 
 def _suggestion(path: tuple[str, ...], columns: frozenset[str], groups: Mapping[str, tuple[str, ...]]) -> str:

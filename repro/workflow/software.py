@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from repro.workflow.fields import Problems
     from repro.workflow.source import Node
 
+CONDA_KEYS: Final = ("channels", "packages")
+SOURCE_KEYS: Final = ("url", "sha256", "apt", "run", "prefix")
+
 # A requirement begins with a project's name, and maybe extras (PEP 508); the resolver reads the rest.
 _REQUIREMENT: Final = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*(?:[<>=!~;(].*)?"
@@ -89,10 +92,10 @@ def read_conda(node: Node, path: str, problems: Problems) -> CondaSpec | None:
         fields.entries(node, path, problems, "channels and packages as a mapping") or (),
         path,
         problems,
-        ("channels", "packages"),
+        CONDA_KEYS,
     )
     read: dict[str, tuple[str, ...]] = {}
-    for key in ("channels", "packages"):
+    for key in CONDA_KEYS:
         if key in found:
             read[key] = fields.texts(found[key], f"{path}.{key}", problems, key) or ()
         elif isinstance(node, MapNode):
@@ -127,11 +130,10 @@ def read_files(node: Node, path: str, problems: Problems) -> dict[str, str]:
 
 def read_source(node: Node, path: str, problems: Problems, apt: tuple[str, ...]) -> SourceBuild | None:
     """Return the tarball that is compiled; ``apt`` are the packages of its stage, which the caller has read."""
-    known = ("url", "sha256", "apt", "run", "prefix")
     entries = fields.entries(node, path, problems, "a source as a mapping")
     if entries is None:
         return None
-    found = fields.keys(entries, path, problems, known)
+    found = fields.keys(entries, path, problems, SOURCE_KEYS)
     hint = "write {url: https://…/name-1.2.tar.gz, sha256: …, apt: [gcc, make], run: [make install]}"
     for key in ("url", "sha256", "run"):
         if key not in found:

@@ -9,20 +9,21 @@ from repro.workflow import fields
 from repro.workflow.commands import read_command, read_template
 from repro.workflow.environments import variable_mistake
 from repro.workflow.foreach import read_foreach
-from repro.workflow.model import Resources, Step
+from repro.workflow.model import Step
 from repro.workflow.paths import read_path
-from repro.workflow.ports import StepReader, read_inputs, read_outputs
+from repro.workflow.policies import read_entrypoint, read_network, read_retries, read_user, read_when
+from repro.workflow.ports import StepReader, read_checkpoint, read_inputs, read_logs, read_outputs
+from repro.workflow.resources import read_resources
 from repro.workflow.source import ListNode, Node, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from repro.workflow.defaults import Defaults
     from repro.workflow.fields import Problems
-    from repro.workflow.model import Foreach, Value
-    from repro.workflow.ports import Defaults
-    from repro.workflow.source import Entry
+    from repro.workflow.model import Foreach, Resources, Retries, Value
 
-_KEYS = (
+STEP_KEYS = (
     "environment",
     "inputs",
     "outputs",
@@ -34,35 +35,22 @@ _KEYS = (
     "resources",
     "network",
     "secrets",
+    "retries",
+    "when",
+    "logs",
+    "checkpoint",
+    "fetch",
+    "entrypoint",
+    "user",
 )
-_LATER = {
-    "when": "remove the step, or foreach over the cases that apply",
-    "retries": "remove it: run again, and only what failed is tried",
-    "fetch": "say under the workflow's `inputs:` where the file is, and list it as an input",
-    "with": "list the companion files as inputs",
-    "checkpoint": "remove it",
-    "logs": "remove it: what a job prints is kept, as is its log",
-    "compare": "remove it",
-    "user": "remove it: a step runs as root of its container, which is you",
-    "entrypoint": "remove it, and write the whole command in `run`",
+_LATER = {"compare": "remove it"}
+_ELSEWHERE = {
+    "with": "say it of an input: {path: a.bam, with: [.bai]}",
+    "temporary": "say it of an output: {path: a.bam, temporary: true}",
     "publish": "name the output under the workflow's `publish:`",
-    "temporary": "remove it: outputs are kept",
 }
-_RESOURCES_LATER = dict.fromkeys(("time", "disk", "shm", "gpus"), "remove it: jobs are not limited in this")
 _SCRIPTS = (".py", ".R", ".sh")
 _SECRET = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]+")
-_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]i?B|B)")
-_UNITS = {
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-}
 
 
 def read_step(name: str, node: Node, defaults: Defaults, problems: Problems) -> Step | None:
@@ -71,13 +59,14 @@ def read_step(name: str, node: Node, defaults: Defaults, problems: Problems) -> 
     entries = fields.entries(node, f"steps.{name}", problems, "a step as a mapping")
     if entries is None:
         return None
-    found = fields.keys(entries, f"steps.{name}", problems, _KEYS, _LATER)
+    found = fields.keys(entries, f"steps.{name}", problems, STEP_KEYS, _LATER, _ELSEWHERE)
     environment = _environment(reader, node, found.get("environment"))
     foreach = _foreach(reader, found["foreach"]) if "foreach" in found else None
     inputs = read_inputs(reader, found["inputs"]) if "inputs" in found else {}
     outputs = read_outputs(reader, found["outputs"]) if "outputs" in found else {}
     params = _params(reader, found["params"]) if "params" in found else {}
     run, script = _command(reader, node, found)
+    network, fetch = read_network(found, f"steps.{name}", problems, usual=defaults.network)
     return Step(
         name=name,
         where=node.where,
@@ -89,10 +78,17 @@ def read_step(name: str, node: Node, defaults: Defaults, problems: Problems) -> 
         script=script,
         foreach=foreach,
         params=params,
-        env=fields.text_map(found["env"], reader.path("env"), problems, variable_mistake) if "env" in found else {},
-        resources=_resources(reader, found["resources"]) if "resources" in found else Resources(),
-        network=bool(fields.truth(found["network"], reader.path("network"), problems)) if "network" in found else False,
+        env=_env(reader, found.get("env")),
+        resources=_resources(reader, found.get("resources")),
+        network=network,
+        fetch=fetch,
         secrets=_secrets(reader, found["secrets"]) if "secrets" in found else (),
+        retries=_retries(reader, found.get("retries")),
+        when=_when(reader, found["when"], params) if "when" in found else None,
+        logs=read_logs(reader, found["logs"]) if "logs" in found else {},
+        checkpoint=read_checkpoint(reader, found["checkpoint"]) if "checkpoint" in found else None,
+        entrypoint="entrypoint" in found and read_entrypoint(found["entrypoint"], reader.path("entrypoint"), problems),
+        user=read_user(found["user"], reader.path("user"), problems) if "user" in found else None,
         marks=reader.marks,
     )
 
@@ -110,6 +106,21 @@ def _environment(reader: StepReader, step: Node, node: Node | None) -> str:
         hint = fields.near(name, known) or "declare it under `environments:`"
         reader.problems.add(node.where, path, f"no environment {name!r} is declared", hint)
     return name or ""
+
+
+def _env(reader: StepReader, node: Node | None) -> Mapping[str, str]:
+    usual = reader.defaults.env
+    if node is None:
+        return usual
+    return {**usual, **fields.text_map(node, reader.path("env"), reader.problems, variable_mistake)}
+
+
+def _retries(reader: StepReader, node: Node | None) -> Retries:
+    return reader.defaults.retries if node is None else read_retries(node, reader.path("retries"), reader.problems)
+
+
+def _when(reader: StepReader, node: Node, own: Mapping[str, Value]) -> str | None:
+    return read_when(node, reader.mark("when", node), reader.defaults.params, own, reader.problems)
 
 
 def _foreach(reader: StepReader, node: Node) -> Foreach | None:
@@ -189,6 +200,15 @@ def check_value_templates(node: Node, path: str, problems: Problems, *, expanded
             check_value_templates(entry.value, f"{path}.{entry.key.text}", problems, expanded=expanded)
 
 
+def _resources(reader: StepReader, node: Node | None) -> Resources:
+    """Return what the step asks for, and of the rest what ``defaults:`` say."""
+    asked = reader.defaults.resources
+    if node is not None:
+        asked = read_resources(node, reader.mark("resources", node), reader.problems).over(asked)
+    reader.marks.update({f"resources.{name}": where for name, where in asked.marks.items()})
+    return asked.resources()
+
+
 def _secrets(reader: StepReader, node: Node) -> tuple[str, ...]:
     """Return the names of the secrets that the step is given as files, in their order."""
     path = reader.mark("secrets", node)
@@ -205,31 +225,3 @@ def _secrets(reader: StepReader, node: Node) -> tuple[str, ...]:
         else:
             names[name] = None
     return tuple(names)
-
-
-def _resources(reader: StepReader, node: Node) -> Resources:
-    path = reader.mark("resources", node)
-    entries: tuple[Entry, ...] = fields.entries(node, path, reader.problems) or ()
-    found = fields.keys(entries, path, reader.problems, ("cpus", "memory"), _RESOURCES_LATER)
-    cpus = fields.whole(found["cpus"], f"{path}.cpus", reader.problems, 1) if "cpus" in found else 1
-    memory = _memory(found["memory"], f"{path}.memory", reader.problems) if "memory" in found else None
-    return Resources(cpus or 1, memory)
-
-
-def _memory(node: Node, path: str, problems: Problems) -> int | None:
-    text = fields.text(node, path, problems, "an amount of memory")
-    if text is None:
-        return None
-    match = _MEMORY.fullmatch(text)
-    size = round(float(match[1]) * _UNITS[match[2]]) if match else 0
-    if size > 0:
-        return size
-    message = f"{text!r} is not an amount of memory"
-    hint = "write a number and a unit: 512MiB, 2GB"
-    if "{{" in text:
-        message, hint = (
-            "templates are not expanded in resources by this version of repro",
-            "write the amount out, as in 2GB",
-        )
-    problems.add(node.where, path, message, hint)
-    return None

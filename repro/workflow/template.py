@@ -103,14 +103,20 @@ def _placeholder(text: str, start: int, index: int) -> Placeholder:
         raise TemplateError(
             "this {{ is never closed by }}", index=index, hint="close it, or write \\{{ for two literal braces"
         )
-    expression = text[start + 2 : end].strip()
-    if not expression:
+    inner = text[start + 2 : end].strip()
+    if not inner:
         raise TemplateError(
             "there is nothing between {{ and }}", index=index, hint="name a value, as in {{ inputs.reads }}"
         )
-    simple = _SIMPLE.fullmatch(expression)
+    return expression(inner, start, end + 2, index)
+
+
+def expression(text: str, start: int = 0, end: int = 0, index: int = 0) -> Placeholder:
+    """Return the placeholder whose expression is ``text``; without places, an expression that stands by itself."""
+    text = text.strip()
+    simple = _SIMPLE.fullmatch(text)
     name = tuple(simple[1].split(".")) if simple and simple[1].split(".")[0] not in JINJA_WORDS else None
-    return Placeholder(expression, start, end + 2, index, name, bool(_RAW.search(expression)))
+    return Placeholder(text, start, end, index, name, bool(_RAW.search(text)))
 
 
 def _end(text: str, position: int) -> int:

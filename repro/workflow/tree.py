@@ -13,11 +13,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The job (an index) and the output's name that make ``path``; folders end in ``/``."""
+    """The job (an index) that makes ``path``, and the field that says so; folders end in ``/``.
+
+    ``key`` is ``outputs.bam`` or ``logs.main``: logs have their places among outputs, and nothing may read them.
+    """
 
     job: int
-    output: str
+    key: str
     path: str
+    temporary: bool = False
+
+    @property
+    def output(self) -> str:
+        """The output's or log's name."""
+        return self.key.partition(".")[2]
+
+    @property
+    def log(self) -> bool:
+        """Whether it is a log."""
+        return self.key.startswith("logs.")
 
     @property
     def folder(self) -> bool:
@@ -56,6 +70,13 @@ class OutputTree:
             if (owner := self.owners.get(folder)) is not None:
                 return owner
         return None
+
+    def holds_log(self, path: str) -> Owner | None:
+        """Return the log that ``path`` is, or the first that lies in it, if any."""
+        owner = self.owners.get(path.rstrip("/"))
+        if owner is not None:
+            return owner if owner.log else None
+        return next((one for one in self.below.get(path.rstrip("/"), ()) if one.log), None)
 
     def makes(self, path: str) -> bool:
         """Return whether ``path`` is an output or lies inside one."""

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from workflow_cases import CASES, described, folders, outcome
 
 from repro.errors import WorkflowError
-from repro.workflow.loader import load
-from repro.workflow.plan import plan, read
+from repro.workflow.graph_text import FORMATS, graph_text
+from repro.workflow.loader import load, load_all
+from repro.workflow.plan import checked, plan, read
 from repro.workflow.project import FolderProject
+from repro.workflow.resources import granted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +90,7 @@ def test_order_of_steps_does_not_matter() -> None:
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_mutated_workflows_give_located_mistakes_or_a_plan(data: st.DataObject) -> None:
-    """Whatever is cut out of a workflow or put into it, there is a plan or a WorkflowError with places in the file."""
+    """Whatever is cut out of a workflow or put into it, there is a plan that can be drawn, or there are places in the file."""
     folder, text = data.draw(st.sampled_from(TEXTS))
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(text)))
@@ -96,7 +98,12 @@ def test_mutated_workflows_give_located_mistakes_or_a_plan(data: st.DataObject) 
         new = data.draw(st.text(st.sampled_from("{}[]:,#&*!|>'\"%@`\\-? \n\tab{{ x }}~<01é\u2028\x85"), max_size=6))
         text = text[:start] + new + text[end:]
     try:
-        read(text, "workflow.yaml", FolderProject(folder))
+        workflow, found = load_all(text, "workflow.yaml")
+        done = frozenset(workflow.steps) if data.draw(st.booleans()) else frozenset()
+        made = checked(workflow, found, FolderProject(folder), done)
+        for form in FORMATS:
+            assert graph_text(made, form, jobs=data.draw(st.booleans()))
+        assert all(granted(job).cpus for job in made.jobs)
     except WorkflowError as error:
         lines = text.count("\n") + text.count("\u2028") + text.count("\x85") + 2
         for problem in error.problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -222,11 +223,54 @@ def test_folder_project_globs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [b"a\nb.txt", b"\xff.txt"])
-def test_names_that_no_list_could_hold_are_refused(tmp_path: Path, name: bytes) -> None:
+@pytest.mark.parametrize("step", ['inputs: {x: "*.txt"}', 'foreach: {glob: "*.txt"}'])
+def test_names_that_no_list_could_hold_are_refused(tmp_path: Path, name: bytes, step: str) -> None:
     """A glob that matches a name with a newline, or one that is not UTF-8, is a mistake and not a crash later."""
     (tmp_path / os.fsdecode(name)).touch()
     with pytest.raises(WorkflowError, match="rename the file"):
-        planned(tmp_path, '  s: {inputs: {x: "*.txt"}, outputs: {o: o}, run: x}\n')
+        planned(tmp_path, f"  s: {{{step}, outputs: {{o: o}}, run: x}}\n")
+
+
+def test_defaults_are_located_where_they_stand(tmp_path: Path) -> None:
+    """A mistake in a template of the defaults is shown at its place there, for each step that takes it."""
+    text = HEAD.replace("{environment: e}", '{environment: e, resources: {memory: "{{ size }}GB"}}')
+    steps = "steps:\n  a: {outputs: {o: a}, run: x}\n  b: {resources: {memory: 1GB}, outputs: {o: b}, run: x}\n"
+    with pytest.raises(WorkflowError) as caught:
+        read(text + steps, "workflow.yaml", FolderProject(tmp_path))
+    found = [(problem.where.line, problem.where.column, problem.path) for problem in caught.value.problems]
+    assert [(3, 49, "steps.a.resources.memory")] == found
+
+
+WIDE = "x: [" + ", ".join(map(str, range(100))) + "]"
+LARGE = {
+    "table": '  a: {foreach: {table: t.csv}, inputs: {r: "{{ r }}"}, outputs: {o: "a/{{ s }}"}, run: "x {{ inputs.r }}"}\n',
+    "glob": '  a: {foreach: {glob: "in/*", pattern: "{{ n }}.f"}, inputs: {r: "{{ path }}"}, outputs: {o: "a/{{ n }}"}, '
+    'resources: {memory: "{{ 2 * attempt }}GB"}, run: "x {{ inputs.r }}"}\n',
+    "chain": "  s0: {outputs: {o: o/0}, run: x}\n"
+    + "".join(
+        f"  s{n}: {{inputs: {{i: {{from: s{n - 1}.o}}}}, outputs: {{o: o/{n}}}, run: x}}\n" for n in range(1, 1000)
+    ),
+    "gather": f'  a: {{foreach: {{{WIDE}, {WIDE.replace("x", "y", 1)}}}, outputs: {{o: "a/{{{{ x }}}}/{{{{ y }}}}"}}, run: x}}\n'
+    f'  b: {{foreach: {{{WIDE}}}, inputs: {{i: {{from: a.o}}}}, outputs: {{o: "b/{{{{ x }}}}"}}, run: x}}\n'
+    "  c: {inputs: {i: {from: b.o}}, outputs: {o: c}, run: x}\n",
+}
+
+
+@pytest.mark.judge
+@pytest.mark.parametrize("name", LARGE)
+def test_large_plans_are_quick(tmp_path: Path, name: str) -> None:
+    """Ten thousand jobs, a chain of a thousand, and a hundred times a hundred gathered, take less than a CPU second."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "t.csv").write_text("s,r\n" + "".join(f"s{n},in/{n}.f\n" for n in range(10_000)))
+    for number in range(10_000):
+        (tmp_path / f"in/{number}.f").touch()
+    took = []
+    for _ in range(3):  # the first imports what it needs; others may be busy on the same processors
+        start = time.process_time()
+        plan = planned(tmp_path, LARGE[name])
+        took.append(time.process_time() - start)
+    assert 1.0 > min(took)
+    assert {"table": 10_000, "glob": 10_000, "chain": 1000, "gather": 10_101}[name] == len(plan.jobs)
 
 
 def test_any_column_name_is_used_when_it_is_mentioned(tmp_path: Path) -> None:
