@@ -11,6 +11,9 @@
     benchmarks/run.py data      checksums of 1 GiB and of 10,000 small files, and runs over 10,000 and 100,000 files in
                                 which nothing changed, against one thread of hashlib and DVC; S3 objects up and down
                                 against boto3's own transfer. A part alone: data.hashing, data.noop, data.s3
+    benchmarks/run.py steps     workflows of 1,000 and 10,000 small steps, of a chain of 1,000, and of 100 of which each
+                                needs 100 others, against snakemake (greedy, no containers), make and cwltool; each
+                                again when all is done. A part alone: steps.1000, ...10000, ...chain, ...scatter
     benchmarks/run.py transfer  push and pull of the naive samtools image against podman and skopeo. As root
 
 Without a name: all of them. A peer that is not installed is left out and named (on Debian: docker.io, buildah, podman,
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # the project, not this folder
 
-from benchmarks import building, hashing, starting, transferring  # noqa: E402 - found there
+from benchmarks import building, hashing, starting, stepping, transferring  # noqa: E402 - found there
 
 
 def main() -> None:
@@ -44,9 +47,11 @@ def main() -> None:
         "base": starting.base,
         "build": building.build,
         "data": hashing.data,
+        "steps": stepping.steps,
         "transfer": transferring.transfer,
     }
     known = whole | {f"build.{part}": partial(building.build, (part,)) for part in building.PARTS}
+    known |= {f"steps.{part}": partial(stepping.steps, (part,)) for part in stepping.PARTS}
     known |= {f"data.{part}": partial(hashing.data, (part,)) for part in hashing.PARTS}
     for name in sys.argv[1:] or whole:
         if name not in known:

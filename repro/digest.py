@@ -95,9 +95,12 @@ class Digest:
         return cls(state.hexdigest())
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: Json) -> bytes:
     """Return the one encoding of ``value``: UTF-8, keys sorted, no blanks, no NaN. Equal values, equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def record_digest(kind: str, value: Json) -> Digest:

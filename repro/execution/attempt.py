@@ -9,13 +9,16 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
-from repro.errors import DataError, HostError, ReproError
-from repro.events import JobCached, JobFailed, JobFinished, JobRecord, JobStarted, Notice
-from repro.execution.commands import control_files, job_command, job_resources
+from repro.errors import DataError, FetchError, HostError, ReproError
+from repro.events import JobCached, JobFinished, JobRecord, JobStarted, Notice
+from repro.execution.commands import control_files, job_command
 from repro.execution.failure import os_hint, os_text
+from repro.execution.room import free_space, gigabytes
 from repro.execution.runner import Assignment, Failure, Success, run_job
 from repro.execution.secrets import chosen
+from repro.files import remove_tree
 from repro.workflow.expand import render_command
+from repro.workflow.resources import told
 
 if TYPE_CHECKING:
     import threading
@@ -26,12 +29,41 @@ if TYPE_CHECKING:
     from repro.digest import Digest
     from repro.events import Sink
     from repro.execution.assess import Assessment, Assessor, Files
+    from repro.execution.fetched import Fetched
     from repro.execution.image import Image
     from repro.execution.images import Containers, Images
     from repro.execution.records import Records
     from repro.execution.secrets import Vault
     from repro.execution.state import State
     from repro.workflow.model import Job
+    from repro.workflow.resources import Granted
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a job: its number, from 1, and the resources that it gets."""
+
+    job: Job
+    number: int
+    granted: Granted
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        status: ``ran``, ``cached``, ``failed``, ``interrupted`` (of which no event tells), or ``waits``: temporary
+            outputs that the job reads are gone, and it has to run.
+        failure: why it failed.
+        log: project path of its log; empty where there is none.
+        gone: the paths that a job waits for.
+    """
+
+    status: str
+    failure: Failure | None = None
+    log: str = ""
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,63 +83,86 @@ class Attempts:
     sink: Sink
     now: Callable[[], datetime]
     host: str
-    cpus: int
+    fetched: Fetched
     stopping: threading.Event
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def make(self, run_id: str, job: Job) -> str:
-        """Run the job unless its inputs, now there, make it cached.
-
-        Returns:
-            ``ran``, ``cached``, ``failed``, or ``interrupted`` (of which no event tells).
+    def make(self, run_id: str, attempt: Attempt) -> Outcome:
+        """Run the job unless its inputs, now there, make it cached; of a failure the caller tells.
 
         Raises:
             HostError: containers cannot be had on this host at all.
         """
-        log = self.state.log(run_id, job.id)
+        log = self.state.log(run_id, attempt.job.id)
         try:
-            outcome = self._settle(run_id, job, log)
+            outcome = self._settle(run_id, attempt, log)
         except HostError:
             raise  # no job can run here: the run ends with that, instead of a failure per job
         except ReproError as error:
             why = f" ({error.why})" if error.why else ""
             where = f"{error.where}: " if error.where else ""
-            outcome = Failure(None, f"{where}{error.message}{why}", error.hint or "")
+            final = not isinstance(error, FetchError)  # a server may answer the next time
+            outcome = Failure(None, f"{where}{error.message}{why}", error.hint or "", final)
         except OSError as error:
             outcome = Failure(None, f"the project's state could not be written: {os_text(error)}", os_hint(error))
-        if isinstance(outcome, str):
+        if isinstance(outcome, Outcome):
             return outcome
         if self.stopping.is_set():  # it was killed, or something that it needed was
-            return "interrupted"
-        path = os.path.relpath(log, self.state.project) if log.exists() else ""
-        self.sink(JobFailed(job.id, outcome.exit_status, outcome.message, outcome.hint, path))
-        return "failed"
+            return Outcome("interrupted")
+        return Outcome("failed", outcome, os.path.relpath(log, self.state.project) if log.exists() else "")
 
-    def _settle(self, run_id: str, job: Job, log: Path) -> str | Failure:
-        # 1. The key, and with it the question whether there is anything to do.
+    def forget_checkpoint(self, job: Job) -> None:
+        """Remove what earlier attempts at the job left, also those before its last edit: it has succeeded."""
+        if job.checkpoint is not None:
+            remove_tree(self.state.checkpoints(job.id))
+
+    def shelve_log(self, run_id: str, attempt: Attempt) -> str:
+        """Keep the log of an attempt that another one follows; return its project path, empty where there is none."""
+        kept = self.state.log(run_id, attempt.job.id, attempt.number)
+        try:
+            os.rename(self.state.log(run_id, attempt.job.id), kept)
+        except OSError:
+            return ""
+        return os.path.relpath(kept, self.state.project)
+
+    def _settle(self, run_id: str, attempt: Attempt, log: Path) -> Outcome | Failure:
+        job = attempt.job
+        # 1. The key, and with it the question whether there is anything to do, and all that it takes.
         image, assessment = self._decide(job)
         if assessment.cached:
+            self.forget_checkpoint(job)
             self.sink(JobCached(job.id, assessment.key))
-            return "cached"
+            return Outcome("cached")
+        if gone := tuple(path for path in assessment.read if self.files.gone(path) is not None):
+            return Outcome("waits", gone=gone)
         # 2. The secrets and the image, now that they are needed.
         secrets = chosen(job.step, self.secrets)
         image = image or self.images.get(job.step.environment)
         # 3. The job, and what it reads from elsewhere.
-        self.sink(JobStarted(job.id, assessment.key, assessment.state.why))
+        self.sink(JobStarted(job.id, assessment.key, assessment.state.why, attempt.number))
         places = self._fetch(assessment)
         if places is None:
-            return "interrupted"
+            return Outcome("interrupted")
+        if (lacking := self._lacking(attempt.granted)) is not None:
+            return lacking
         started = self._time()
-        outcome = self._contain(run_id, job, image, assessment, places, secrets, log)
+        outcome = self._contain(run_id, attempt, image, assessment, places, secrets, log)
         if isinstance(outcome, Failure):
             return outcome
         # 4. The record, last: what has none did not happen.
         for output in outcome.outputs.values():
             self.files.made(output)
-        record = self._record(job, image, assessment, outcome, started)
+        record = self._record(attempt, image, assessment, outcome, started)
         self.records.add(record)
         self.sink(JobFinished(record))
-        return "ran"
+        self.forget_checkpoint(job)
+        return Outcome("ran")
+
+    def _lacking(self, granted: Granted) -> Failure | None:
+        if granted.disk is None or (free := free_space(self.state.scratch)) >= granted.disk:
+            return None
+        text = f"{gigabytes(granted.disk)} of disk are asked for; {self.state.scratch} has {gigabytes(free)} free"
+        return Failure(None, text, "make room there, or ask for less")
 
     def _decide(self, job: Job) -> tuple[Image | None, Assessment]:
         """Return the assessment, and the image where it had to be asked for to learn its ID."""
@@ -132,20 +187,21 @@ class Attempts:
     def _contain(
         self,
         run_id: str,
-        job: Job,
+        attempt: Attempt,
         image: Image,
         assessment: Assessment,
         places: Mapping[str, Path],
         secrets: Mapping[str, bytes],
         log: Path,
     ) -> Success | Failure:
+        job = attempt.job
         foreign, shelf = self._foreign(job), self.state.runs / run_id / "replaced"
         for name in sorted(foreign):
             path = job.outputs[name].path
             kept = os.path.relpath(shelf / path, self.state.project)
             text = f"{path}: what is there was made by no recorded run of {job.id}; once replaced it is kept in {kept}"
             self.sink(Notice("warning", text))
-        resources = job_resources(job, self.cpus)
+        resources = told(job, attempt.granted)
         command = job_command(job, resources)
         work = Assignment(
             job=job,
@@ -161,6 +217,9 @@ class Attempts:
             log=log,
             foreign=foreign,
             shelf=shelf,
+            granted=attempt.granted,
+            fetched=self.fetched,
+            checkpoint=None if job.checkpoint is None else self.state.checkpoints(job.id) / assessment.key.hex,
         )
         try:
             return run_job(
@@ -189,8 +248,11 @@ class Attempts:
                 found.add(name)
         return frozenset(found)
 
-    def _record(self, job: Job, image: Image, assessment: Assessment, outcome: Success, started: str) -> JobRecord:
-        resources = job_resources(job, self.cpus)
+    def _record(
+        self, attempt: Attempt, image: Image, assessment: Assessment, outcome: Success, started: str
+    ) -> JobRecord:
+        job = attempt.job
+        resources = told(job, attempt.granted)
         return JobRecord(
             key=assessment.key,
             key_parts=assessment.parts,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from repro.dataclass import dataclass
 from repro.execution.pinned import Nothing
 from repro.execution.undeclared import Undeclared, find_undeclared
-from repro.execution.world import WORK
+from repro.execution.world import WORK, wanted_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,7 +146,7 @@ def _declare(job: Job, wanted: Undeclared) -> str:
 
 
 def _is_input(job: Job, path: str) -> bool:
-    inputs = {name.rstrip("/") for bound in job.inputs.values() for name in bound.paths} | set(job.code)
+    inputs = {name.rstrip("/") for name in wanted_paths(job)}
     return path.removeprefix(f"{WORK}/").rstrip("/") in inputs
 
 

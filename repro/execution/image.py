@@ -23,6 +23,8 @@ class Image:
         epoch: the image's creation time in seconds since 1970, given to jobs as SOURCE_DATE_EPOCH.
         packages: what is installed, as (name, version).
         recipe: digest of the recipe that made it; None for a user's own Dockerfile.
+        entrypoint: the image config's ENTRYPOINT, for steps that ask for it.
+        user: the image config's USER, for steps that ask for it; empty: root.
     """
 
     environment: str
@@ -32,3 +34,5 @@ class Image:
     epoch: int = 0
     packages: tuple[tuple[str, str], ...] = ()
     recipe: Digest | None = None
+    entrypoint: tuple[str, ...] = ()
+    user: str = ""

@@ -1,6 +1,6 @@
 """The job key: a digest over everything declared that decides a job's result.
 
-cpus and memory are left out: a result must not hang on them, and a record says what they were.
+Resources are left out: a result must not hang on them, and a record says what they were.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ _ORDER = (
     "image",
     "outputs",
     "network",
+    "fetch",
+    "entrypoint",
+    "user",
+    "companions",
     "secrets",
 )
 
@@ -71,7 +75,7 @@ def job_key(
         image: ID of the image that it runs in.
         command: the rendered command with resources left symbolic: its words where ``run`` is a list; for a
             script, its path.
-        inputs: the bound inputs in declared order.
+        inputs: the bound inputs in declared order, the companions of each after its own files.
         code: the script and the code it may import.
         platform: ``linux/amd64``.
     """
@@ -90,6 +94,12 @@ def job_key(
         "network": step.network,
         "platform": platform,
     }
+    # What few steps have is in the keys of these alone.
+    parts |= {name: True for name in ("fetch", "entrypoint") if getattr(step, name)}
+    if step.user is not None:
+        parts["user"] = step.user
+    if companions := {name: list(bound.companions) for name, bound in job.inputs.items() if bound.companions}:
+        parts["companions"] = companions
     if step.secrets:
         parts["secrets"] = sorted(step.secrets)  # names alone: a new password is no new result, and none must be kept
     return record_digest(KIND, parts), parts

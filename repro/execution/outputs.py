@@ -77,7 +77,6 @@ def publish(
         DataError: a target is a folder where a file should come, or the other way round.
     """
     targets = {name: _target(project, output) for name, output in job.outputs.items()}
-    trash.mkdir(exist_ok=True)
     near: dict[str, Path] = {}
     try:
         for name, target in targets.items():
@@ -95,6 +94,18 @@ def publish(
         for name, place in near.items():
             if place != found[name]:
                 remove_tree(place)  # left only where something went wrong
+
+
+def keep_logs(job: Job, world: World, project: Path) -> None:
+    """Move the declared log files that the job wrote into the project, however it ended; what is no file stays."""
+    for path in job.logs.values():
+        host = None if path in world.stubs else _below(world.work, path)
+        target = project / path
+        if host is None or not stat.S_ISREG(host.lstat().st_mode) or target.is_dir():
+            continue
+        _own(str(host), host.lstat(), 0o600)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        move(host, target, _copy)
 
 
 def _find(world: World, output: JobOutput) -> Path | None:
@@ -162,24 +173,34 @@ def _copy_of(world: World, host: Path, output: JobOutput) -> Path:
 
 
 def _normalise(path: Path, output: JobOutput) -> None:
-    """Make files and folders usable for their owner, without set-id bits; refuse other kinds and endless paths."""
+    """Make files and folders the caller's own and usable, without set-id bits; refuse other kinds and endless paths."""
     pending = [str(path)]  # no recursion: a folder may be deeper than the stack
     while pending:
         place = pending.pop()
         try:
-            mode = os.lstat(place).st_mode
-            if stat.S_ISDIR(mode):
-                os.chmod(place, mode & 0o777 | 0o700)  # before it is entered: a job may have closed it to itself
+            status = os.lstat(place)
+            if stat.S_ISDIR(status.st_mode):
+                _own(place, status, 0o700)  # before it is entered: a job may have closed it to itself
                 pending += [os.path.join(place, name) for name in os.listdir(place)]
-            elif stat.S_ISREG(mode):
-                os.chmod(place, mode & 0o777 | 0o600)
-            elif not stat.S_ISLNK(mode):
+            elif stat.S_ISREG(status.st_mode):
+                _own(place, status, 0o600)
+            elif stat.S_ISLNK(status.st_mode):
+                _own(place, status, None)
+            else:
                 inside = os.path.relpath(place, path)
                 raise DataError(f"{output.path}{_shown(inside)} is no file, folder or link")
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
             raise DataError(f"{output.path} is deeper than a path can name ({error.strerror})") from error
+
+
+def _own(place: str, status: os.stat_result, least: int | None) -> None:
+    """Make what a job made the caller's (it may have run as another user), with at least this mode."""
+    if status.st_uid != os.geteuid():
+        os.lchown(place, os.geteuid(), os.getegid())
+    if least is not None:
+        os.chmod(place, status.st_mode & 0o777 | least)
 
 
 def _shown(name: str) -> str:
@@ -252,6 +273,7 @@ def _bring_near(source: Path, target: Path) -> Path:
 
 
 def _discard(folder: Path, trash: Path) -> None:
+    trash.parent.mkdir(exist_ok=True)
     try:
         os.rename(folder, trash)
     except OSError:  # another file system: slower, and a crash may leave half of it, which no record vouches for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -14,9 +15,13 @@ from repro.events import FileRecord, JobRecord, Usage, as_json
 from repro.files import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+_PIECE = 1 << 15  # bytes read at once: most records are smaller
+_AT_ONCE_NS = 2_000_000_000
 
 
 class Records:
@@ -24,41 +29,96 @@ class Records:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._top = os.fspath(root)
 
     def path(self, step: str, job: str, key: Digest) -> Path:
         """Return where the record with this key lies."""
-        return self._folder(step, job) / f"{key.hex}.json"
+        return self.root / step / _place(job) / f"{key.hex}.json"
 
     def add(self, record: JobRecord) -> None:
-        """Keep the record, atomically; one with the same key is replaced."""
+        """Keep the record, atomically; one with the same key is replaced, and what a kill left half written removed."""
         text = json.dumps(as_json(record), ensure_ascii=False, separators=(",", ":"))  # unsorted: order is declared
-        write_atomic(self.path(record.step, record.job, record.key), text.encode())
+        path = self.path(record.step, record.job, record.key)
+        write_atomic(path, text.encode())
+        for name in os.listdir(path.parent):
+            if name.startswith(".") and name.endswith(".tmp"):  # nobody else writes records of this job
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path.parent / name)
 
     def find(self, step: str, job: str, key: Digest) -> JobRecord | None:
         """Return the record of ``job`` with this key."""
-        return _read(str(self.path(step, job, key)))
+        return _read(f"{self._folder(step, job)}/{key.hex}.json")
+
+    def outputs(self, step: str, job: str, key: Digest) -> Mapping[str, FileRecord] | None:
+        """Return the outputs in the record with this key, sooner than the whole: for each job of a run without news."""
+        path = f"{self._folder(step, job)}/{key.hex}.json"
+        value = _load(path)
+        if value is None:
+            return None
+        try:
+            if value["key"] == f"sha256:{key.hex}":
+                return {name: _file(item) for name, item in _mapping(value["outputs"]).items()}
+        except (KeyError, TypeError, ValueError, DataError):
+            pass
+        find = _read(path)  # tells what is wrong with it
+        return None if find is None else find.outputs
 
     def latest(self, step: str, job: str) -> JobRecord | None:
-        """Return the job's record that ended last."""
-        folder = self._folder(step, job)
+        """Return the job's record that ended last.
+
+        It is the file that was written last. Where two were written at about the same time, as by a copy of the whole
+        project, what is in all of them decides.
+        """
         try:
-            names = [name for name in sorted(os.listdir(folder)) if name.endswith(".json") and name[0] != "."]
+            with os.scandir(self._folder(step, job)) as entries:
+                files = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if _is_record(entry.name)]
         except FileNotFoundError:
             return None
-        found = [record for name in names if (record := _read(f"{folder}/{name}")) is not None]
+        files.sort(reverse=True)
+        if len(files) > 1 and files[0][0] - files[1][0] > _AT_ONCE_NS:
+            record = _read(files[0][1])
+            if record is not None:
+                return record
+        found = [record for _, path in files if (record := _read(path)) is not None]
         return max(found, key=lambda record: record.ended, default=None)
 
-    def _folder(self, step: str, job: str) -> Path:
-        return self.root / step / hashlib.sha256(job.encode()).hexdigest()[:16]
+    def _folder(self, step: str, job: str) -> str:
+        return f"{self._top}/{step}/{_place(job)}"
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(".json") and not name.startswith(".")
+
+
+def _place(job: str) -> str:
+    return hashlib.sha256(job.encode()).hexdigest()[:16]
+
+
+def _load(path: str) -> dict[str, Any] | None:
+    """Return what the file holds as JSON; None where it is missing or damaged."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(descriptor, _PIECE)
+            while piece := os.read(descriptor, _PIECE):
+                data += piece
+        finally:
+            os.close(descriptor)
+        return _mapping(json.loads(data.decode()))
+    except FileNotFoundError:
+        return None
+    except (OSError, TypeError, ValueError) as error:
+        log.warning("record %s is damaged and counts as missing: %s", path, error)
+        return None
 
 
 def _read(path: str) -> JobRecord | None:
-    try:
-        with open(path, "rb") as file:
-            record = from_json(json.loads(file.read()))
-    except FileNotFoundError:
+    value = _load(path)
+    if value is None:
         return None
-    except (OSError, ValueError, DataError) as error:
+    try:
+        record = from_json(value)
+    except DataError as error:
         log.warning("record %s is damaged and counts as missing: %s", path, error)
         return None
     if f"{record.key.hex}.json" != os.path.basename(path):

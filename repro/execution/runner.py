@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 from dataclasses import field, replace
+from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from repro.data.checksum import StatCache, signature
+from repro.data.clocks import Clocks
 from repro.dataclass import dataclass
-from repro.errors import ContainerError, DataError
+from repro.errors import BuildError, ContainerError, DataError, LockError
 from repro.events import FileRecord, Usage
+from repro.execution.contained import contain
 from repro.execution.failure import explain, os_hint, os_text
+from repro.execution.fetched import differing
 from repro.execution.masking import Mask
-from repro.execution.outputs import collect, publish
+from repro.execution.outputs import collect, keep_logs, publish
 from repro.execution.programs import DEFAULT_PATH, NoProgram, Programs
 from repro.execution.world import CONTROL, HOME, TMP, WORK, lay_out
 from repro.files import remove_tree
-from repro.runtime.spec import ContainerSpec, Network, Privileges
+from repro.runtime.spec import ContainerSpec, Mode, Network, Privileges, Tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-    from typing import IO
 
     from repro.data.checksum import Signature
     from repro.execution.assess import Checked
+    from repro.execution.contained import Ended
+    from repro.execution.fetched import Fetched
     from repro.execution.image import Image
     from repro.execution.pinned import Pinned
     from repro.execution.secrets import Vault
     from repro.execution.world import World
+    from repro.oci.view import View
     from repro.runtime.container import Launcher, Running
-    from repro.runtime.spec import ContainerResult
     from repro.workflow.model import Job
+    from repro.workflow.resources import Granted
 
 _MOST_LISTED = 100  # undeclared files named at the end of a log
 _MOST_DROPPED = 1000  # of them in a record: a tool may leave a million
-_PIECE = 64 << 10  # bytes read at once of what a job with secrets prints
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,9 @@ class Assignment:
         log: file that takes what the job prints.
         foreign: names of outputs at whose paths something lies that no record of the job vouches for.
         shelf: folder that keeps such things.
+        granted: the resources of this attempt.
+        fetched: what the lock says of the outputs of fetching steps.
+        checkpoint: folder that survives failed attempts, made where it is not there; None: the job has none.
     """
 
     job: Job
@@ -71,6 +78,9 @@ class Assignment:
     log: Path
     foreign: frozenset[str]
     shelf: Path
+    granted: Granted
+    fetched: Fetched
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +94,15 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Nothing got into the project; ``exit_status`` is None where no process was started."""
+    """Nothing got into the project but logs; ``exit_status`` is None where no process was started.
+
+    ``final``: another attempt would end in the same way.
+    """
 
     exit_status: int | None
     message: str
     hint: str = ""
+    final: bool = False
 
 
 def run_job(
@@ -111,14 +125,23 @@ def run_job(
     work.log.parent.mkdir(parents=True, exist_ok=True)
     mask = Mask(work.secrets.values())
     try:
-        world = lay_out(work.scratch, project=project, job=work.job, control=work.control, places=work.places)
+        world = lay_out(
+            work.scratch,
+            project=project,
+            job=work.job,
+            control=work.control,
+            places=work.places,
+            checkpoint=work.checkpoint,
+        )
         return _masked(_run(work, world, mask, project=project, launcher=launcher, makers=makers, watch=watch), mask)
     except NoProgram as error:
         work.log.write_text(f"repro: {error}\n")
-        return Failure(127, error.message, error.hint or "")
-    except (DataError, ContainerError) as error:
+        return Failure(127, error.message, error.hint or "", final=True)
+    except (BuildError, DataError, ContainerError, LockError) as error:
+        where = f"{error.where}: " if error.where else ""
         why = f" ({error.why})" if error.why else ""
-        return Failure(None, f"{error.message}{why}", error.hint or "")
+        final = not isinstance(error, ContainerError)  # the host may have room for one the next time
+        return Failure(None, f"{where}{error.message}{why}", error.hint or "", final)
     except OSError as error:
         return Failure(None, f"the job's files could not be handled: {os_text(error)}", os_hint(error))
     finally:
@@ -136,21 +159,15 @@ def _run(
     watch: Callable[[Running], None],
 ) -> Success | Failure:
     job = work.job
-    # 1. The command, in the container.
+    # 1. The command, in the container; its logs are kept, however it ended.
     with _secrets(work, world) as shown:
-        result = _contain(_spec(work, shown, launcher), work.log, launcher, watch, mask)
-    if result.exit_status != 0:
-        command = work.command if isinstance(work.command, str) else " ".join(work.command)
-        told = explain(
-            job,
-            exit_status=result.exit_status,
-            log=work.log,
-            command=command,
-            project=project,
-            makers=makers,
-            pinned=work.pinned,
-        )
-        return Failure(result.exit_status, told.message, told.hint)
+        spec = job_spec(work, shown, launcher)
+        limit = work.granted.time
+        ended = contain(spec, work.log, launcher=launcher, watch=watch, mask=mask, limit=limit)
+    keep_logs(job, world, project)
+    result = ended.result
+    if ended.late or result.exit_status != 0:
+        return _ill(work, ended, project, makers)
     # 2. What it read is still what its key says.
     for path, before in work.read.items():
         if path in work.places:
@@ -165,7 +182,12 @@ def _run(
     if collected.missing:
         return Failure(0, "; ".join(collected.missing), "a step must make every output that it declares")
     outputs = _digests(job, collected.found, work.scratch)
-    # 4. Into the project.
+    # 4. What came from outside is what it was before.
+    if job.step.fetch:
+        if (other := _unlike_before(work, outputs)) is not None:
+            return other
+        work.fetched.lock(tuple(outputs.values()))
+    # 5. Into the project.
     publish(
         job,
         collected.found,
@@ -177,6 +199,36 @@ def _run(
     dropped = tuple(map(mask.text, collected.undeclared)) if mask else collected.undeclared
     _note_dropped(work.log, dropped)
     return Success(outputs, dropped[:_MOST_DROPPED], Usage(result.wall, result.user, result.system, result.max_rss))
+
+
+def _ill(work: Assignment, ended: Ended, project: Path, makers: Mapping[str, str]) -> Failure:
+    """Return why a job whose container is gone has failed: its command did, or its time was over."""
+    told = explain(
+        work.job,
+        exit_status=ended.result.exit_status,
+        log=work.log,
+        command=work.command if isinstance(work.command, str) else " ".join(work.command),
+        project=project,
+        makers=makers,
+        pinned=work.pinned,
+    )
+    if not ended.late:
+        return Failure(ended.result.exit_status, told.message, told.hint)
+    step, limit = work.job.step, timedelta(seconds=work.granted.time or 0)
+    hint = f"give it more in step {step.name} ({step.where.file}:{step.where.line}): resources: {{time: ...}}"
+    return Failure(ended.result.exit_status, f"it was ended at its time limit of {limit}; {told.message}", hint)
+
+
+def _unlike_before(work: Assignment, outputs: Mapping[str, FileRecord]) -> Failure | None:
+    """Return the failure of a fetching job whose outputs are not those of the lock."""
+    found = differing(tuple(outputs.values()), work.fetched)
+    if not found:
+        return None
+    lines = (
+        f"{output.path} came with other bytes: locked is {old}, now it is {output.digest}" for output, old in found
+    )
+    hint = f"if the new bytes are right: {work.fetched.acceptance(found[0][0].path)}"
+    return Failure(0, "\n".join(lines), hint)
 
 
 @contextlib.contextmanager
@@ -196,23 +248,55 @@ def _masked(outcome: Success | Failure, mask: Mask) -> Success | Failure:
     return replace(outcome, message=mask.text(outcome.message), hint=mask.text(outcome.hint))
 
 
-def _spec(work: Assignment, world: World, launcher: Launcher) -> ContainerSpec:
-    from repro.oci.view import View  # noqa: PLC0415 - a no-op run looks at no image
+def job_spec(work: Assignment, world: World, launcher: Launcher) -> ContainerSpec:
+    """Return the job's container; what is laid out belongs to the job's user from now on.
 
-    env = environment(work.image, work.job)
-    programs = Programs(View(work.image.layers, launcher.mode.value), env["PATH"], work.image.environment)
+    Raises:
+        NoProgram: the image lacks what the command needs.
+        BuildError: the image lacks the user.
+    """
+    step, image = work.job.step, work.image
+    env = environment(image, work.job)
+    programs = _programs(image.layers, launcher.mode.value, env["PATH"], image.environment)
+    user, groups = _user(work, programs.view)
+    if user != (0, 0) and launcher.mode is not Mode.ONE:  # there all IDs are the caller's one
+        world.give(*user)
+    shm = work.granted.shm
     return ContainerSpec(
         lowers=work.image.layers,
         upper=world.upper,
         work=world.overlay,
-        argv=programs.argv(work.job, work.command),
+        argv=(*(image.entrypoint if step.entrypoint else ()), *programs.argv(work.job, work.command)),
         env=env,
         cwd=WORK,
+        user=user,
+        groups=groups,
         binds=world.binds(),
-        network=Network.HOST if work.job.step.network else Network.NONE,
+        tmpfs=() if shm is None else (Tmpfs("/dev/shm", shm),),  # noqa: S108 - the container's own
+        network=Network.HOST if step.network or step.fetch else Network.NONE,
         privileges=Privileges.STEP,
         fake_owners=True,
     )
+
+
+@lru_cache(maxsize=64)
+def _programs(layers: tuple[Path, ...], form: str, path: str, environment: str) -> Programs:
+    """Return the programs of an image, which its jobs look for again and again."""
+    from repro.oci.view import View  # noqa: PLC0415 - a no-op run looks at no image
+
+    return Programs(View(layers, form), path, environment)
+
+
+def _user(work: Assignment, view: View) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Return uid and gid of the job's user in its container, and his other groups."""
+    step = work.job.step
+    if step.user is None:
+        return (0, 0), ()
+    from repro.build.users import identify  # noqa: PLC0415 - few steps name a user
+
+    text = work.image.user if step.user == "image" else step.user
+    who = identify(text, view, step.marks.get("user", step.where))
+    return (who.uid, who.gid), who.groups
 
 
 def environment(image: Image, job: Job) -> dict[str, str]:
@@ -226,52 +310,6 @@ def environment(image: Image, job: Job) -> dict[str, str]:
     env |= job.step.env
     env["REPRO_JOB"] = f"{CONTROL}/job.json"
     return env
-
-
-def _contain(
-    spec: ContainerSpec, log: Path, launcher: Launcher, watch: Callable[[Running], None], mask: Mask
-) -> ContainerResult:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-    with open(os.devnull, "rb") as nothing, open(os.open(log, flags, 0o666), "wb", buffering=0) as output:
-        if mask:
-            return _contain_masked(spec, nothing, output, launcher, watch, mask)
-        running = launcher.start(spec, stdin=nothing.fileno(), stdout=output.fileno(), stderr=output.fileno())
-    watch(running)
-    return running.wait()
-
-
-def _contain_masked(
-    spec: ContainerSpec,
-    nothing: IO[bytes],
-    output: IO[bytes],
-    launcher: Launcher,
-    watch: Callable[[Running], None],
-    mask: Mask,
-) -> ContainerResult:
-    """Run the container with its output coming through here, to be masked."""
-    reading, writing = os.pipe()
-    with open(reading, "rb", buffering=0) as pipe:
-        try:
-            running = launcher.start(spec, stdin=nothing.fileno(), stdout=writing, stderr=writing)
-        finally:
-            os.close(writing)
-        watch(running)
-        stream = mask.stream()
-        try:
-            while piece := pipe.read(_PIECE):
-                _write(output, stream.feed(piece))
-            _write(output, stream.finish())
-        except BaseException:  # the log takes no more: the job must not wait for a reader, nor go on without a log
-            running.kill(signal.SIGKILL)
-            running.wait()
-            raise
-    return running.wait()
-
-
-def _write(output: IO[bytes], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[output.write(view) :]
 
 
 def _changed(project: Path, path: str, before: Checked) -> bool:
@@ -307,9 +345,15 @@ def _without_ctime(stamps: Signature) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, stamp[:-1]) for name, stamp in stamps]
 
 
+@lru_cache(maxsize=8)
+def _clocks(folder: Path) -> Clocks:
+    """Return the clocks of the file system on which worlds lie: what it is need not be found out for each job."""
+    return Clocks(folder)
+
+
 def _digests(job: Job, found: Mapping[str, Path], scratch: Path) -> dict[str, FileRecord]:
     """Return the outputs' records, hashed where nothing else can reach them."""
-    cache = StatCache(scratch / "unused")  # never saved: these paths are gone in a moment
+    cache = StatCache(scratch / "unused", clocks=_clocks(scratch.parent))  # never saved: these paths are soon gone
     plain = [name for name, output in job.outputs.items() if not output.folder]
     hashed = dict(zip(plain, cache.digest_files([str(found[name]) for name in plain]), strict=True))
     records = {}

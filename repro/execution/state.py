@@ -5,11 +5,15 @@
     .repro/
       .gitignore                            everything here is ignored by git
       lock                                  held by the run that is under way
+      cluster                               the run that has jobs on a cluster
       stat-cache                            digests by path and stat
       records/<step>/<job hash>/<key>.json  what each finished job left
       runs/<run id>/journal.jsonl           events of one run
-      runs/<run id>/logs/<job>.log          output of its jobs
+      runs/<run id>/logs/<job>.log          output of its jobs; of earlier attempts: <job>.attempt-<n>.log
+      checkpoints/<job hash>/<key>/         what failed attempts at a job with this key left for the next
       scratch/<run id>/<n>/                 worlds of running jobs
+      scratch-debug/job-<random>/           worlds that somebody looks at
+      removed/                              temporary outputs on their way out
 """
 
 from __future__ import annotations
@@ -70,9 +74,32 @@ class State:
         mark = hashlib.sha256(str(self.project.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
         return self.scratch_root / f"repro-{mark}"
 
-    def log(self, run: str, job: str) -> Path:
-        """Return where the output of ``job`` goes in ``run``: different jobs, different files."""
-        return self.runs / run / "logs" / f"{log_name(job)}.log"
+    @property
+    def debug(self) -> Path:
+        """The folder under which jobs are laid out for people, apart from those of runs."""
+        return self.scratch.with_name(f"{self.scratch.name}-debug")
+
+    @property
+    def cluster(self) -> Path:
+        """The file with the ID of the run that has, or had, jobs on a cluster; gone once it has ended."""
+        return self.root / "cluster"
+
+    @property
+    def removed(self) -> Path:
+        """The folder of what is being removed."""
+        return self.root / "removed"
+
+    def log(self, run: str, job: str, attempt: int | None = None) -> Path:
+        """Return where the output of ``job`` goes in ``run``: different jobs, different files.
+
+        With ``attempt``: where it is kept once another attempt comes.
+        """
+        end = "" if attempt is None else f".attempt-{attempt}"
+        return self.runs / run / "logs" / f"{log_name(job)}{end}.log"
+
+    def checkpoints(self, job: str) -> Path:
+        """Return the folder of all checkpoints of ``job``, whatever its key was; gone once it has succeeded."""
+        return self.root / "checkpoints" / hashlib.sha256(job.encode()).hexdigest()[:16]
 
     def prepare(self) -> None:
         """Make the folder, and have git ignore it."""
@@ -89,11 +116,15 @@ class State:
         """
         self.prepare()
         with locked(self.lock, owner=owner, wait=False):
-            remove_tree(self.scratch)
+            self._sweep()
             try:
                 yield
             finally:
-                remove_tree(self.scratch)
+                self._sweep()
+
+    def _sweep(self) -> None:
+        remove_tree(self.scratch)
+        remove_tree(self.removed)
 
 
 def log_name(job: str) -> str:

@@ -36,13 +36,15 @@ _MOST_BINDS = 50_000
 class World:
     """A world below ``root``; ``sources`` maps each bound project path (no slash at its end) to the host's.
 
-    ``secrets`` is the host's folder of the job's secrets, where it has any.
+    ``secrets`` is the host's folder of the job's secrets, ``checkpoint`` the project path (no slash at its end) of what
+    survives failed attempts and the host's folder that holds it, where it has any.
     """
 
     root: Path
     sources: Mapping[str, Path]
     stubs: tuple[str, ...]
     secrets: Path | None = None
+    checkpoint: tuple[str, Path] | None = None
 
     @property
     def work(self) -> Path:
@@ -75,10 +77,26 @@ class World:
         return (
             Bind(self.work, WORK, read_only=False),
             *inputs,
+            *self._kept(),
             Bind(self.tmp, TMP, read_only=False),
             Bind(self.control, CONTROL),
             *(() if self.secrets is None else (Bind(self.secrets, SECRETS),)),
         )
+
+    def _kept(self) -> tuple[Bind, ...]:
+        if self.checkpoint is None:
+            return ()
+        path, host = self.checkpoint
+        return (Bind(host, f"{WORK}/{path}", read_only=False),)
+
+    def give(self, uid: int, gid: int) -> None:
+        """Make all that is laid out here, and what survives, belong to a user other than the container's root."""
+        for top in (self.work, self.tmp / "home", self.control, *(() if self.secrets is None else (self.secrets,))):
+            for folder, _folders, names in os.walk(top):
+                for place in (folder, *(os.path.join(folder, name) for name in names)):
+                    os.lchown(place, uid, gid)
+        if self.checkpoint is not None:
+            os.lchown(self.checkpoint[1], uid, gid)
 
     def remove_stubs(self) -> None:
         """Take the mount points away once the container is gone, so that only what the job wrote is left."""
@@ -91,7 +109,20 @@ class World:
                     target.unlink()
 
 
-def lay_out(root: Path, *, project: Path, job: Job, control: Mapping[str, bytes], places: Mapping[str, Path]) -> World:
+def wanted_paths(job: Job) -> tuple[str, ...]:
+    """Return every project path that the job reads: inputs in declared order with their companions, then code."""
+    return (*(path for bound in job.inputs.values() for path in (*bound.paths, *bound.companions)), *job.code)
+
+
+def lay_out(
+    root: Path,
+    *,
+    project: Path,
+    job: Job,
+    control: Mapping[str, bytes],
+    places: Mapping[str, Path],
+    checkpoint: Path | None = None,
+) -> World:
     """Make the world of ``job`` below ``root``, which must not exist yet.
 
     Args:
@@ -100,21 +131,25 @@ def lay_out(root: Path, *, project: Path, job: Job, control: Mapping[str, bytes]
         job: whose inputs are laid out.
         control: names below /run/repro to contents.
         places: project paths of what lies elsewhere than in the project, to the host's.
+        checkpoint: the host's folder for the job's checkpoint, made where it is not there; None: it has none.
 
     Raises:
         DataError: an input is missing, or is a folder where a file is declared, or the other way round.
     """
-    wanted = [*(path for bound in job.inputs.values() for path in bound.paths), *job.code]
-    sources = _folded(_sources(project, wanted, places), [output.path for output in job.outputs.values()])
+    written = [*(output.path for output in job.outputs.values()), *job.logs.values()]
+    written += [] if job.checkpoint is None else [job.checkpoint]
+    sources = _folded(_sources(project, wanted_paths(job), places), written)
     if len(sources) > _MOST_BINDS:
         hint = "declare the folder that they lie in as the input, with '/' at its end"
         raise DataError(f"{len(sources)} inputs are more than can be bound one by one", hint=hint)
-    stubs = tuple(sources)
-    made = World(root, sources, stubs)
-    for folder in (made.work, made.tmp, made.upper, made.overlay, made.control):
-        folder.mkdir(parents=True, mode=0o755)
+    kept = None if checkpoint is None or job.checkpoint is None else (job.checkpoint.rstrip("/"), checkpoint)
+    stubs = (*sources, *(() if kept is None else (kept[0],)))
+    made = World(root, sources, stubs, checkpoint=kept)
+    root.mkdir(parents=True)
+    top = os.fspath(root)
+    for name in ("world", "tmp", "upper", "ovl", "control", "tmp/home"):
+        os.mkdir(f"{top}/{name}", 0o755)
     made.tmp.chmod(0o1777)  # mkdir's mode is subject to the umask
-    (root / "tmp" / "home").mkdir()
     for path, source in sources.items():
         stub = made.work / path
         if source.is_dir():
@@ -122,11 +157,15 @@ def lay_out(root: Path, *, project: Path, job: Job, control: Mapping[str, bytes]
         else:
             stub.parent.mkdir(parents=True, exist_ok=True)
             stub.touch()
-    for output in job.outputs.values():
-        (made.work / output.path.rstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+    for folder in {(made.work / path.rstrip("/")).parent for path in written} - {made.work}:
+        folder.mkdir(parents=True, exist_ok=True)
+    if kept is not None:
+        (made.work / kept[0]).mkdir(exist_ok=True)
+        kept[1].mkdir(parents=True, exist_ok=True)
     for name, data in control.items():
         target = made.control / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if "/" in name:
+            target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     return made
 

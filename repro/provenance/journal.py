@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from repro.dataclass import dataclass
 from repro.errors import DataError
-from repro.events import BuildOutput, Event, InputUsed, JobCached, JobSkipped, Notice, Progress, event_json
+from repro.events import (
+    BuildOutput,
+    Event,
+    InputUsed,
+    JobCached,
+    JobsAdded,
+    JobSkipped,
+    JobStarted,
+    Notice,
+    Progress,
+    event_json,
+)
 from repro.files import fsync_folder
 
 if TYPE_CHECKING:
@@ -27,8 +38,10 @@ _PASSING = (Progress, BuildOutput)  # shown while they last, kept nowhere
 _CHEAP = (
     JobCached,
     JobSkipped,
+    JobsAdded,
     Notice,
     InputUsed,  # in the file before the jobs that read it, whose ends are synced
+    JobStarted,  # as is this before how it ended
 )  # nothing is lost if a power cut takes them: the next run finds the same
 JOURNAL = "journal.jsonl"
 
@@ -124,7 +137,8 @@ class RunSummary:
 class JobSummary:
     """One job of a run; ``log`` is a project path.
 
-    ``state`` is running, ran, cached, failed, skipped, or interrupted: it was running when the run was stopped.
+    ``state`` is running, retried (it failed, and waits for its next attempt), ran, cached, failed, skipped, or
+    interrupted: it was under way when the run was stopped.
     """
 
     job: str
@@ -159,7 +173,8 @@ def summarise(run: str, entries: tuple[Entry, ...]) -> RunSummary:
         workflow=str(start.get("workflow", "")),
         host=str(start.get("host", "")),
         user=str(start.get("user", "")),
-        jobs=int(start.get("jobs", len(states))),
+        jobs=int(start.get("jobs", len(states)))
+        + sum(entry["jobs"] for entry in entries if entry["kind"] == "jobs-added"),
         ran=states.count("ran"),
         cached=states.count("cached"),
         failed=states.count("failed"),
@@ -194,13 +209,23 @@ def jobs(entries: tuple[Entry, ...]) -> tuple[JobSummary, ...]:
                     exit_status=entry["exit_status"],
                     log=entry["log"],
                 )
+            case "job-retried":
+                summary = JobSummary(
+                    entry["job"],
+                    "retried",
+                    note=entry["message"],
+                    exit_status=entry["exit_status"],
+                    log=entry["log"],
+                )
             case "job-skipped":
-                summary = JobSummary(entry["job"], "skipped", note=f"{entry['because']} failed")
+                because = f"{entry['because']} failed"
+                note = because if entry.get("needed", True) else f"the run ended as {because}"
+                summary = JobSummary(entry["job"], "skipped", note=note)
             case "run-finished":
                 found |= {
                     name: replace(summary, state="interrupted")
                     for name, summary in found.items()
-                    if summary.state == "running"
+                    if summary.state in ("running", "retried")
                 }
                 continue
             case _:

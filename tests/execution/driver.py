@@ -48,6 +48,8 @@ class Pipeline:
         self.listener = lambda event: None
         self.pinned: Elsewhere | None = None
         self.secrets: dict[str, bytes] = {}
+        self.more: dict[str, object] = {}  # other arguments of the executor
+        self.image_more: dict[str, object] = {}  # other fields of the image
         self._runs = 0
 
     def write(self, files: dict[str, str]) -> Pipeline:
@@ -72,7 +74,8 @@ class Pipeline:
             self.asked.append(name)
             if self.image_error is not None:
                 raise self.image_error
-            return Image(name, self.image, (self.rootfs,), ("PATH=/usr/bin:/bin",), 1_700_000_000, PACKAGES)
+            env, epoch = ("PATH=/usr/bin:/bin",), 1_700_000_000
+            return Image(name, self.image, (self.rootfs,), env, epoch, PACKAGES, **self.image_more)
 
         def listen(event: Event) -> None:
             self.events.append(event)
@@ -93,6 +96,8 @@ class Pipeline:
             scratch=self.scratch,
             pinned=self.pinned,
             secrets=self.secrets,
+            replan=lambda done: plan(workflow, files, done),
+            **self.more,
         )
 
     def run(self, run_id: str | None = None) -> RunFinished:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = (
     "bash", "sh", "cat", "ls", "mkdir", "sleep", "cp", "mv", "ln", "chmod", "rm", "tr", "sort", "wc", "head", "id",
-    "env", "touch", "mkfifo", "stat", "seq", "echo", "true", "false", "printenv", "dirname", "basename", "tail", "chown",
+    "env", "touch", "mkfifo", "stat", "seq", "echo", "true", "false", "printenv", "dirname", "basename", "tail", "chown", "setsid",
 )  # fmt: skip
 
 

@@ -107,6 +107,25 @@ def test_ordinary_user(ordinary, rootfs):
         remove_tree(root)
 
 
+def test_ordinary_user_as_another(ordinary, rootfs):
+    """With one ID alone a job can be any user of its container; its files are the caller's all the same."""
+    root = ordinary.home / f"project-{uuid.uuid4().hex[:8]}"
+    root.mkdir()
+    Pipeline(root, rootfs).write({"data/a.txt": "one\n"}).steps(
+        "steps:\n  s:\n    inputs: {x: data/a.txt}\n    outputs: {y: out/y.txt}\n    logs: {l: log.txt}\n"
+        "    checkpoint: cp/\n    user: 1234\n    resources: {shm: 1MiB, time: 50s}\n"
+        "    run: id -u > {{ outputs.y }}; cat {{ inputs.x }} > {{ logs.l }}; touch cp/f $HOME/f /dev/shm/f\n"
+    )
+    ordinary.give(root)
+    try:
+        done = ordinary.run(ordinary.python, "-m", "tests.execution.driver", str(root), str(rootfs), "first")
+        assert 0 == done.returncode, done.stdout + done.stderr
+        assert ("1234\n", "one\n") == ((root / "out/y.txt").read_text(), (root / "log.txt").read_text())
+        assert {ordinary.uid} == {(root / name).stat().st_uid for name in ("out/y.txt", "log.txt")}
+    finally:
+        remove_tree(root)
+
+
 def test_missing_input_fails_its_job_alone(pipeline):
     """An input that goes away after planning fails the job that needs it, and assess says which."""
     pipeline.steps(

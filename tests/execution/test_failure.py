@@ -101,7 +101,7 @@ def test_index_files_beside_an_input(project):
         (project / f"data/a.txt.{extension}").touch()
     explanation = told(project, "[E::bwa_idx_load_from_disk] fail to locate the index files\n")
     assert "may need data/a.txt.amb, data/a.txt.bwt beside its input" in explanation.message
-    assert "index: [data/a.txt.amb, data/a.txt.bwt]" in explanation.hint
+    assert "step align (workflow.yaml:12): x: {path: data/a.txt, with: [.amb, .bwt]}" in explanation.hint
 
 
 def test_output_of_another_step_is_declared_by_from(project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -73,6 +74,8 @@ def test_found_by_job_and_key(tmp_path):
     found = records.find("a", "a[x=1]", record.key)
     assert record == found
     assert ["z", "b"] == list(found.outputs)
+    assert found.outputs == records.outputs("a", "a[x=1]", record.key)
+    assert records.outputs("a", "a[x=1]", Digest.of(b"other")) is None
     assert records.find("a", "a[x=2]", record.key) is None
     assert records.find("a", "a[x=1]", Digest.of(b"other")) is None
 
@@ -84,6 +87,22 @@ def test_latest_is_by_time(tmp_path):
     for key, ended in ((b"1", "2026-01-02"), (b"2", "2026-01-03"), (b"3", "2026-01-01")):
         records.add(make_record(key, ended))
     assert Digest.of(b"2") == records.latest("a", "a[x=1]").key
+    written = records.path("a", "a[x=1]", Digest.of(b"3"))
+    os.utime(written, ns=(0, written.stat().st_mtime_ns + 10**10))
+    assert Digest.of(b"3") == records.latest("a", "a[x=1]").key, "written long after the others"
+    written.write_text("{")
+    os.utime(written, ns=(0, written.stat().st_mtime_ns + 10**10))
+    assert Digest.of(b"2") == records.latest("a", "a[x=1]").key
+
+
+def test_half_written_record_is_removed(tmp_path):
+    """What a kill left of a record goes when the job is recorded again."""
+    records = Records(tmp_path)
+    folder = records.path("a", "a[x=1]", Digest.of(b"1")).parent
+    folder.mkdir(parents=True)
+    (folder / ".x.json.abc.tmp").write_text("{")
+    records.add(make_record(b"1", "t1"))
+    assert [f"{Digest.of(b'1').hex}.json"] == os.listdir(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"key": "sha256:00"}'])
@@ -94,6 +113,7 @@ def test_damaged_record_counts_as_missing(tmp_path, text):
     records.add(record)
     records.path("a", "a[x=1]", record.key).write_text(text)
     assert records.find("a", "a[x=1]", record.key) is None
+    assert records.outputs("a", "a[x=1]", record.key) is None
     assert records.latest("a", "a[x=1]") is None
 
 
@@ -105,6 +125,7 @@ def test_record_under_another_key_counts_as_missing(tmp_path):
     other = records.path("a", "a[x=1]", Digest.of(b"other"))
     records.path("a", "a[x=1]", record.key).rename(other)
     assert records.find("a", "a[x=1]", Digest.of(b"other")) is None
+    assert records.outputs("a", "a[x=1]", Digest.of(b"other")) is None
 
 
 def test_not_a_record_is_an_error():

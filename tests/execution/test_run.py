@@ -232,7 +232,8 @@ def test_pipe_that_fails_in_the_middle_fails_the_job(pipeline):
 
 
 def test_failure_stops_only_what_needs_it(pipeline):
-    """The other sample's jobs go on; what needs the failed job is skipped and says why."""
+    """With `keep_going` the other sample's jobs go on; what needs the failed job is skipped and says why."""
+    pipeline.more = {"keep_going": True}
     pipeline.steps(UPPER.replace("run: tr a-z", "run: test {{ s }} != a && tr a-z")).write(DATA)
     finished = pipeline.run()
     assert ("failed", 1, 1, 1) == (finished.status, finished.ran, finished.failed, finished.skipped)

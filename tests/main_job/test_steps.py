@@ -68,7 +68,7 @@ def test_no_network_in_a_step(desk):
         closed = step.format(name="closed", more="", port=port)
         opened = step.format(name="opened", more="    network: true\n", port=port)
         desk.write("workflow.yaml", HEAD + closed + opened)
-        done = desk.repro("run")
+        done = desk.repro("run", "-k")
     assert 1 == done.returncode, done.stderr
     assert "closed: failed" in done.stderr
     assert "opened: done" in done.stderr
@@ -185,14 +185,14 @@ def test_interrupt_stops_jobs_and_says_so(desk):
 
 
 def test_failing_job_stops_only_what_needs_it(desk):
-    """A failing job skips its consumers; everything else runs, and logs stay."""
+    """With -k a failing job skips its consumers; everything else runs, and logs stay."""
     desk.write(
         "workflow.yaml",
         HEAD + "  bad:\n    outputs: {x: bad.txt}\n    run: echo reason >&2; exit 3\n"
         "  after:\n    inputs: {x: {from: bad.x}}\n    outputs: {y: after.txt}\n    run: cp {{ inputs.x }} {{ outputs.y }}\n"
         "  good:\n    outputs: {z: good.txt}\n    run: echo fine > {{ outputs.z }}\n",
     )
-    done = desk.repro("run")
+    done = desk.repro("run", "-k")
     assert 1 == done.returncode, done.stderr
     assert "bad: failed with exit status 3" in done.stderr
     assert "after: skipped, bad failed" in done.stderr
@@ -225,3 +225,29 @@ def test_user_dockerfile_environment(desk):
     assert "hello\n" == (desk.project / "x.txt").read_text()
     again = desk.repro("run")
     assert "0 ran, 1 cached" in again.stderr
+
+
+def test_what_a_failed_job_leaves_and_how_it_goes_on(desk):
+    """Its log and checkpoint are kept, one can step into its world, and the next run takes it up; what passed is gone."""
+    text = HEAD + (
+        "  make:\n    outputs: {n: {path: work/n.txt, temporary: true}}\n    run: seq 3 > {{ outputs.n }}\n"
+        "  sum:\n    inputs: {n: {from: make.n}}\n    outputs: {s: s.txt}\n    logs: {l: sum.log}\n    checkpoint: part/\n"
+        "    retries: {count: 1, pause: 0}\n    run: |\n"
+        "      echo try >> part/tries; cp part/tries {{ logs.l }}\n"
+        "      test $(wc -l < part/tries) -gt 2\n"
+        "      sort -r {{ inputs.n }} > {{ outputs.s }}\n"
+    )
+    desk.write("workflow.yaml", text)
+    failed = desk.repro("run")
+    assert 1 == failed.returncode, failed.stderr
+    assert "repro debug sum" in failed.stderr
+    assert "try\ntry\n" == (desk.project / "sum.log").read_text()
+    assert (desk.project / "work/n.txt").exists()
+    looked = desk.repro("debug", "sum", "--", "sh", "-c", "cat work/n.txt; tail -n 1 /run/repro/command.sh")
+    assert (0, "1\n2\n3\nsort -r work/n.txt > s.txt\n") == (looked.returncode, looked.stdout), looked.stderr
+    done = desk.repro("run")
+    assert 0 == done.returncode, done.stderr
+    assert "3\n2\n1\n" == (desk.project / "s.txt").read_text()
+    assert not (desk.project / "work/n.txt").exists()
+    again = desk.repro("run")
+    assert "0 ran, 2 cached" in again.stderr

@@ -20,6 +20,8 @@ from repro.events import (
     JobFailed,
     JobFinished,
     JobRecord,
+    JobRetried,
+    JobsAdded,
     JobSkipped,
     JobStarted,
     Notice,
@@ -144,6 +146,20 @@ def test_job_states(tmp_path):
     } == found
 
 
+def test_retried_job_is_told_by_its_last_attempt(tmp_path):
+    """A failed attempt shows until the next begins; what a job ends as counts, and jobs that joined count too."""
+    retried = JobRetried("a", 1, 2, "exit status 2", 1.5, ".repro/runs/r1/logs/a.attempt-1.log")
+    begun = (started(jobs=1), JobStarted("a", KEY, "new"), retried)
+    summary = jobs(read(write(tmp_path / "1", *begun)))[0]
+    assert ("retried", "exit status 2", 2) == (summary.state, summary.note, summary.exit_status)
+    stopped = read(write(tmp_path / "2", *begun, RunFinished("r1", "interrupted", 0, 0, 0, 0)))
+    assert "interrupted" == jobs(stopped)[0].state
+    added = (JobsAdded(("b",), 2), JobSkipped("b[1]", "a"), JobSkipped("b[2]", "a", needed=False))
+    ended = read(write(tmp_path / "3", *begun, JobStarted("a", KEY, "new", 2), JobFailed("a", 3, "no", "", ""), *added))
+    run = summarise("r1", ended)
+    assert (3, 1, 2) == (run.jobs, run.failed, run.skipped)
+
+
 def test_job_of_a_stopped_run_is_interrupted(tmp_path):
     """A job that had not ended when its run did was interrupted."""
     path = write(tmp_path / "j", JobStarted("a", KEY, ""), RunFinished("r", "interrupted", 0, 0, 0, 0))
@@ -176,7 +192,7 @@ def test_missing_journal_is_an_error(tmp_path):
 
 
 def test_input_used_costs_no_sync(tmp_path, monkeypatch):
-    """Where inputs come from is kept with what is synced after it: thousands of them cost no time of the disk."""
+    """Inputs and starts are kept with what is synced after them: thousands of them cost no time of the disk."""
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
     with Journal(tmp_path / "run/journal.jsonl", lambda: datetime(2026, 1, 1, tzinfo=UTC)) as journal:
@@ -184,6 +200,8 @@ def test_input_used_costs_no_sync(tmp_path, monkeypatch):
         journal(InputUsed("x", "s3://b/x", "v1", Digest.of(b"x"), 1, 1, "sha256"))
         assert opened == len(synced)
         journal(JobStarted("a", Digest.of(b"key"), "it has no record yet"))
+        assert opened == len(synced)
+        journal(JobFailed("a", 1, "exit status 1", "", ""))
         assert opened + 1 == len(synced)
     assert [("input-used", "s3://b/x")] == [
         (entry["kind"], entry["uri"]) for entry in read(tmp_path / "run/journal.jsonl")[:1]
