@@ -1,4 +1,4 @@
-"""The one function that runs another program on the host."""
+"""The functions that run another program on the host: to its end, or beside this one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -28,7 +28,7 @@ def run(
     No shell is involved. ``env`` replaces the environment, ``timeout`` is in seconds. HostError if the program is
     not installed.
     """
-    log.debug("run %s", argv)
+    _log.debug("run %s", argv)
     try:
         done = subprocess.run(argv, cwd=cwd, env=env, input=stdin, capture_output=True, timeout=timeout, check=False)
     except FileNotFoundError as error:
@@ -40,3 +40,17 @@ def run(
         tail = said.decode(errors="replace")[-2000:]
         raise ReproError(f"{argv[0]} ended with exit status {done.returncode}", why=tail or None)
     return done.stdout
+
+
+def start(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Return ``argv`` as a process under way, in a session of its own: Ctrl-C in the terminal does not reach it.
+
+    What it prints is appended to ``log``. HostError if the program is not installed.
+    """
+    try:
+        with log.open("ab") as file:
+            return subprocess.Popen(
+                argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            )
+    except FileNotFoundError as error:
+        raise HostError(f"{argv[0]} is not installed", hint=f"install {argv[0]} and try again") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
@@ -35,9 +36,16 @@ class Programs:
     view: View
     path: str
     environment: str
+    found: dict[tuple[str, ...], str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, names: Sequence[str]) -> str | None:
         """Return the container path of the first of ``names`` that the image has as an executable file."""
+        wanted = tuple(names)
+        if wanted not in self.found:
+            self.found[wanted] = self._find(wanted)
+        return self.found[wanted]
+
+    def _find(self, names: Sequence[str]) -> str | None:
         for name in names:
             for folder in self.path.split(":"):
                 entry = self.view.entry(self.view.resolve(f"{folder.rstrip('/')}/{name}")) if folder else None

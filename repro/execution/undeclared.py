@@ -13,14 +13,15 @@ import re
 from typing import TYPE_CHECKING
 
 from repro.dataclass import dataclass
-from repro.execution.world import WORK
+from repro.execution.world import WORK, wanted_paths
+from repro.workflow.model import FromInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from repro.execution.pinned import Pinned
-    from repro.workflow.model import Job
+    from repro.workflow.model import Input, Job
 
 # What programs say when a file is not there.
 _SIGN = re.compile(
@@ -61,8 +62,8 @@ def find_undeclared(
     if found := search.first(lines) or search.by_name(lines):
         return _told(found, makers)
     # Tools look for index files beside what they were given (x.bam.bai, genome.fa.bwt) and rarely say their names.
-    if lines and (companions := search.companions()):
-        return _told_companions(companions)
+    if lines and (companions := search.companions()) is not None:
+        return companions
     # Command or script name a path that they could not have seen: likely, not certain.
     if found := search.first([command, *search.script_texts()], files_only=True):
         return _told(found, makers, verb="names")
@@ -77,12 +78,16 @@ def _told(path: str, makers: Mapping[str, str], *, code: bool = False, verb: str
     return Undeclared(path, name, value, f"the step {verb} {path}, which it does not declare", code)
 
 
-def _told_companions(paths: list[str]) -> Undeclared:
-    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
-    value = paths[0] if len(paths) == 1 else f"[{', '.join(paths)}]"
-    return Undeclared(
-        paths[0], "index", value, f"the step may need {shown} beside its input, which it does not declare"
-    )
+def _told_companions(name: str, declared: Input | None, path: str, found: list[str]) -> Undeclared:
+    """Return the input ``name``, one of whose paths is ``path``, with the files found beside that as companions."""
+    shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    endings = sorted({*(declared.companions if declared else ()), *(other.removeprefix(path) for other in found)})
+    if isinstance(declared, FromInput):
+        source = f"from: {declared.step}.{declared.output}"
+    else:
+        source = f"path: {declared.paths[0] if declared and len(declared.paths) == 1 else path}"
+    value = f"{{{source}, with: [{', '.join(endings)}]}}"
+    return Undeclared(found[0], name, value, f"the step may need {shown} beside its input, which it does not declare")
 
 
 def _set_apart(word: re.Match[str]) -> bool:
@@ -97,7 +102,7 @@ class _Search:
         self.project = project
         self.makers = makers
         self.pinned = pinned
-        paths = [*(path for bound in job.inputs.values() for path in bound.paths), *job.code]
+        paths = list(wanted_paths(job))
         paths += [output.path for output in job.outputs.values()]
         self.files = {path for path in paths if not path.endswith("/")}
         self.folders = tuple(path for path in paths if path.endswith("/"))
@@ -123,18 +128,20 @@ class _Search:
         found = [path for path in self._walk() if os.path.basename(path) in names] if names else []
         return found[0] if len(found) == 1 else None
 
-    def companions(self) -> list[str]:
-        """Return the undeclared files whose names continue an input's (``x.bam.bai``), sorted."""
-        found: set[str] = set()
-        for bound in self.job.inputs.values():
+    def companions(self) -> Undeclared | None:
+        """Return an input with the undeclared files whose names continue its own (``x.bam.bai``)."""
+        for input_name, bound in self.job.inputs.items():
             for path in bound.paths:
                 folder, name = os.path.split(path)
                 try:
-                    names = os.listdir(self.project / folder) if name else []
+                    names = sorted(os.listdir(self.project / folder)) if name else []
                 except OSError:
                     continue
-                found.update(os.path.join(folder, other) for other in names if other.startswith(f"{name}."))
-        return sorted(path for path in found if path not in self.files and not path.startswith(self.folders))
+                beside = [os.path.join(folder, other) for other in names if other.startswith(f"{name}.")]
+                beside = [other for other in beside if other not in self.files and not other.startswith(self.folders)]
+                if beside:
+                    return _told_companions(input_name, self.job.step.inputs.get(input_name), path, beside)
+        return None
 
     def module(self, lines: Iterable[str]) -> str | None:
         """Return the project's own Python module that an import did not find."""

@@ -146,8 +146,7 @@ def _wanted(marker: object, where: Location, interpreter: Interpreter) -> bool:
     if marker is None:
         return True
     try:
-        nothing: Mapping[str, str | set[str]] = {"extras": set(), "dependency_groups": set()}
-        return Marker(str(marker)).evaluate({**interpreter.markers(), **nothing}, context="lock_file")
+        return Marker(str(marker)).evaluate(dict(interpreter.markers()), context="lock_file")
     except InvalidMarker as error:
         raise LockError(f"{marker!r} is not a marker", where=where, why=str(error).splitlines()[0]) from error
 
