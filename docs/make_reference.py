@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ def _section(parser: argparse.ArgumentParser, description: str, level: str = "##
         yield from table[:-1]
     if parser.epilog:
         yield ""
-        yield parser.epilog.strip()
+        yield from _prose(parser.epilog)
     for action in parser._actions:  # noqa: SLF001 - argparse has no public list of its arguments
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             said = {choice.dest: choice.help or "" for choice in action._choices_actions}  # noqa: SLF001
@@ -68,6 +69,22 @@ def _table(parser: argparse.ArgumentParser) -> Iterator[str]:
         for spelling, text in rows:
             yield f"| {spelling} | {_cell(text)} |"
         yield ""
+
+
+def _prose(text: str) -> Iterator[str]:
+    """Yield the lines of a text for terminals as Markdown: those that are indented stand in blocks of their own."""
+    parts = [list(lines) for _, lines in itertools.groupby(text.strip("\n").splitlines(), _kind)]
+    for number, lines in enumerate(parts):
+        if not lines[0]:
+            continue
+        if number:
+            yield ""
+        examples = lines[0].startswith("  ")
+        yield from ["```text", *(line[2:] for line in lines), "```"] if examples else lines
+
+
+def _kind(line: str) -> str:
+    return "examples" if line.startswith("  ") else "text" if line else ""
 
 
 def _cell(text: str) -> str:

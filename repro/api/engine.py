@@ -67,6 +67,13 @@ class Engine:
             self.store.leases.beat()  # a thread: not before
             self.store.sweep()  # now with the right to remove what others of these IDs left
 
+    def stay_outside(self) -> None:
+        """Keep this process out of a user namespace for good, though it can then write no layer and start no container.
+
+        For one that speaks to a cluster, to which it would be another user in there.
+        """
+        self._entered = True
+
     @cached_property
     def store(self) -> Store:
         """The caller's store, for layers as this mode keeps them; what they hold is for a process that did `enter`.

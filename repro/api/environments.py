@@ -94,6 +94,8 @@ class Environments:
             epoch=epoch_of(config.created),
             packages=read_packages(store, known),
             recipe=self.lock.entry(name).declaration,
+            entrypoint=config.entrypoint or (),
+            user=config.user,
         )
 
     def build(self, name: str, manner: Manner = _PLAIN, *, verify: bool = False) -> BuiltImage:
@@ -172,7 +174,7 @@ class Environments:
 
             store = self._engine.store
             told = replace(told, installed=installed(store.image_layers(image_id), store.form))
-        self.lock.write(self.lock.content.with_environment(told))
+        self.lock.change(lambda content: content.with_environment(told))
 
     def _declaration(self, name: str, entry: EnvironmentLock) -> Digest:
         """Return the digest of all that decides the image, without rendering or building anything."""

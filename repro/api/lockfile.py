@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -10,26 +11,29 @@ from repro.api.archives import Archives, archives_in
 from repro.api.resolving import Resolver, declared, declared_files, project_text
 from repro.dataclass import dataclass
 from repro.environment.lock import origin, read_lock, requested, what_changed, write_lock
-from repro.environment.model import EnvironmentLock
+from repro.environment.model import EnvironmentLock, Lock
 from repro.errors import LockError
-from repro.workflow.model import ArchiveBase, DockerfileEnvironment, TemplateEnvironment
+from repro.workflow.model import ArchiveBase, DockerfileEnvironment, ImageEnvironment, TemplateEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from repro.api.engine import Engine
     from repro.api.project import Project
     from repro.data.checksum import StatCache
     from repro.data.model import InputLock
     from repro.data.pinning import Pinner
-    from repro.environment.model import ArchiveLock, Lock
+    from repro.environment.model import ArchiveLock, FetchedLock
     from repro.errors import Location
-    from repro.workflow.model import DataSource, Environment
+    from repro.workflow.model import DataSource, Environment, Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What is to be resolved anew, to what there is today: everything, or environments, bases and inputs by name."""
+    """What is to be resolved anew, to what there is today: everything, or some by name.
+
+    Names are those of environments and bases, and the paths of inputs and fetched outputs.
+    """
 
     names: frozenset[str] = frozenset()
     everything: bool = False
@@ -69,6 +73,7 @@ class LockFile:
         self._relock = relock
         self._upgrade = upgrade
         self._dry = dry
+        self._guard = threading.Lock()
         self._resolved: set[str] = set()  # by this process: not again, even when upgrading
 
     def declared(self, name: str) -> Environment:
@@ -101,10 +106,13 @@ class LockFile:
         for base in self._bases(env):
             self.archive(base)
         entry = Resolver(self._engine, self).resolve(env, before, newer=self._upgrade.covers(name))
-        if before is not None:  # its images stay true where the packages came out the same: their declaration says it
+        # Its images stay true where the packages came out the same: their declaration says it. A name in this store may
+        # mean another image now, of which no declaration tells.
+        renamed = isinstance(env, ImageEnvironment) and self._upgrade.covers(name)
+        if before is not None and not renamed:
             entry = replace(entry, images=before.images, declaration=before.declaration)
         self._resolved.add(name)
-        self.write(self.content.with_environment(entry))
+        self.change(lambda content: content.with_environment(entry))
         return entry
 
     def stale(self) -> tuple[str, ...]:
@@ -135,7 +143,7 @@ class LockFile:
         self._check_may_add(base.name, None)
         entry = self.archives.lock(base)
         self._resolved.add(base.name)
-        self.write(self.content.with_archive(entry))
+        self.change(lambda content: content.with_archive(entry))
         return entry
 
     @cached_property
@@ -183,24 +191,42 @@ class LockFile:
         self._check_may_add(f"inputs.{path}", source.where)
         entry = self.pinner.pin(source, before)
         self._resolved.add(path)
-        self.write(self.content.with_input(entry))
+        self.change(lambda content: content.with_input(entry))
         return entry
 
-    def prune(self) -> None:
-        """Drop the entries of environments, bases and inputs that are declared no more."""
+    def add_fetched(self, entries: Sequence[FetchedLock]) -> None:
+        """Add what a step fetched; an entry that is there stays. LockError when none may be added."""
+        new = [entry for entry in entries if entry.path not in self.content.fetched]
+        if new:
+            self._check_may_add(f"{new[0].path}, which was fetched,", None)
+            self.change(lambda content: content.with_fetched([one for one in new if one.path not in content.fetched]))
+
+    def prune(self, plan: Plan) -> None:
+        """Drop the entries of environments, bases, inputs and fetched outputs that are declared no more.
+
+        What ``upgrade`` names of the fetched goes as well: what the next run fetches is locked then.
+        """
+        outputs = {output.path for job in plan.jobs if job.step.fetch for output in job.outputs.values()}
+        fetched = {
+            path: entry
+            for path, entry in self.content.fetched.items()
+            if (path in outputs or plan.deferred) and path not in self._upgrade.names
+        }
         there = self.project.workflow.environments
         bases = {base.name for env in there.values() for base in self._bases(env)}
         environments = {name: entry for name, entry in self.content.environments.items() if name in there}
         archives = {name: entry for name, entry in self.content.archives.items() if name in bases}
         declared_inputs = self.project.workflow.inputs
         inputs = {path: entry for path, entry in self.content.inputs.items() if path in declared_inputs}
-        self.write(replace(self.content, environments=environments, archives=archives, inputs=inputs))
+        kept = Lock(archives, environments, inputs, fetched)
+        self.change(lambda _: kept)
 
-    def write(self, content: Lock) -> None:
-        """Make the file, and this object, hold ``content``."""
-        self.content = content
-        if not self._dry:
-            write_lock(self.project.lock_file, content)
+    def change(self, made: Callable[[Lock], Lock]) -> None:
+        """Make the file, and this object, hold what ``made`` gives for what they hold now; from any thread."""
+        with self._guard:
+            self.content = made(self.content)
+            if not self._dry:
+                write_lock(self.project.lock_file, self.content)
 
     def text(self, path: str, where: Location, what: str) -> str:
         """Return the text of a project file that an environment names; UsageError where it cannot be read."""
@@ -231,6 +257,8 @@ def differences(before: Lock, after: Lock) -> tuple[str, ...]:
     new = {entry.name: _versions(entry) for entry in _entries(after)}
     again = _resolved_anew(before, after)
     lines += _input_differences(before.inputs, after.inputs)
+    gone = sorted(before.fetched.keys() - after.fetched.keys())
+    lines += [f"{path}: what is fetched next is locked" for path in gone]
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
             lines.append(f"{name}: locked, {len(new[name])} packages")

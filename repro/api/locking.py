@@ -8,6 +8,7 @@ from repro.api.engine import opened
 from repro.api.inputs import Inputs
 from repro.api.lockfile import LockFile, Upgrade, differences
 from repro.api.project import holding, open_plan
+from repro.environment.lock import read_lock
 from repro.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from repro.api.project import Project
     from repro.environment.model import Lock
     from repro.events import Sink
-    from repro.workflow.model import Workflow
     from repro.workflow.project import ProjectFiles
 
 
@@ -34,8 +34,9 @@ def lock(
     Args:
         host: the machine and the caller.
         named: the workflow file.
-        upgrade: environments, bases and inputs to resolve anew, to what there is today; none of them: all. None:
-            nothing is, and every version stays that still fits.
+        upgrade: environments, bases and inputs to resolve anew, to what there is today, and outputs of fetching steps
+            of which the next run may bring others; none of them: all but those outputs. None: nothing is, and every
+            version stays that still fits.
         dry: write nothing.
         sink: hears progress.
 
@@ -48,7 +49,7 @@ def lock(
 
         def lock_file(project: Project) -> LockFile:
             if not made:
-                wanted = Upgrade() if upgrade is None else _upgrade(project.workflow, tuple(upgrade))
+                wanted = Upgrade() if upgrade is None else _upgrade(project, tuple(upgrade))
                 made.append(LockFile(project, engine, relock=True, upgrade=wanted, dry=dry))
                 before.append(made[0].content)
             return made[0]
@@ -60,22 +61,23 @@ def lock(
             return inputs.files()
 
         before: list[Lock] = []
-        project, _ = open_plan(host, named, files)  # all mistakes, before anything large is resolved
+        project, plan = open_plan(host, named, files)  # all mistakes, before anything large is resolved
         with holding(host, project, "repro lock"):
             lock = lock_file(project)
             if lock.stale():
                 engine.enter()  # before anything is fetched: that takes threads
             for name in project.workflow.environments:
                 lock.entry(name)
-            lock.prune()
+            lock.prune(plan)
             return differences(before[0], lock.content)
 
 
-def _upgrade(workflow: Workflow, names: tuple[str, ...]) -> Upgrade:
+def _upgrade(project: Project, names: tuple[str, ...]) -> Upgrade:
     """Return what is to be resolved anew; UsageError for a name of nothing that is locked."""
-    known = [*workflow.environments, *(base.name for base in workflow.archive_bases()), *workflow.inputs]
+    workflow, fetched = project.workflow, read_lock(project.lock_file).fetched if names else ()
+    known = [*workflow.environments, *(base.name for base in workflow.archive_bases()), *workflow.inputs, *fetched]
     for name in names:
         if name not in known:
             hint = f"what can be upgraded: {', '.join(known)}; the workflow file comes first"
-            raise UsageError(f"there is no environment, base or input {name!r}", hint=hint)
+            raise UsageError(f"there is no environment, base, input or fetched output {name!r}", hint=hint)
     return Upgrade(frozenset(names), everything=not names)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repro.api.waiting import Turn
 from repro.dataclass import dataclass
 from repro.digest import Digest
 from repro.errors import UsageError
 from repro.execution.state import State
-from repro.files import locked
+from repro.files import Lock
 from repro.workflow.loader import load, load_all
 from repro.workflow.plan import checked
 from repro.workflow.project import FolderProject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping
 
     from repro.api.host import Host
-    from repro.workflow.model import Plan, Workflow
+    from repro.workflow.model import Plan, Value, Workflow
     from repro.workflow.project import ProjectFiles
 
 DEFAULT_FILE = "workflow.yaml"
@@ -59,26 +61,39 @@ def open_project(host: Host, named: str | None) -> Project:
 
 
 def open_plan(
-    host: Host, named: str | None, files: Callable[[Project], ProjectFiles] | None = None
+    host: Host,
+    named: str | None,
+    files: Callable[[Project], ProjectFiles] | None = None,
+    params: Mapping[str, Value] | None = None,
 ) -> tuple[Project, Plan]:
     """Return the project with the plan of all its jobs; WorkflowError has the mistakes of both, all at once.
 
     ``files`` gives what planning sees as the project's files, with the pinned inputs among them; it is asked only
-    where the workflow has inputs, and no mistake of its own.
+    where the workflow has inputs, and no mistake of its own. ``params`` are values in place of the workflow's.
     """
     file, shown, data, text = _read(host, named)
-    workflow, found = load_all(text, shown)
+    workflow, found = load_all(text, shown, params or {})
     project = Project(file.parent, file, shown, Digest.of(data), workflow)
     if files is None or not workflow.inputs or found:
         return project, checked(workflow, found, FolderProject(file.parent))
     return project, checked(workflow, found, files(project))
 
 
-def holding(host: Host, project: Project, what: str) -> AbstractContextManager[None]:
-    """Hold the project against a run that would write the same lock file; BusyError names who has it."""
+@contextlib.contextmanager
+def holding(host: Host, project: Project, what: str, turn: Turn | None = None) -> Iterator[None]:
+    """Hold the project against a run that would write the same lock file; ``turn`` says how it is taken.
+
+    Raises:
+        BusyError: somebody has it, who is named, and ``turn`` does not wait.
+    """
     state = State(project.root)
     state.prepare()
-    return locked(state.lock, owner=f"{what} on {host.name}", wait=False)
+    lock = Lock(state.lock, owner=f"{what} on {host.name}, process {os.getpid()}")
+    (turn or Turn()).take(state.lock, lambda: lock.acquire(wait=False))
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _read(host: Host, named: str | None) -> tuple[Path, str, bytes, str]:

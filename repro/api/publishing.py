@@ -6,11 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from repro.api.engine import opened
+from repro.api.plans import assessed, opened_plan
 from repro.api.project import holding, open_project
 from repro.api.publish_files import claim, items, left_out, refuse_private, require_made
 from repro.api.publish_records import PublicationRecord, PublishedFile, keep_record, read_records
 from repro.api.publish_targets import Destination, settle_others
-from repro.api.runs import assessed, opened_plan
 from repro.data.checksum import StatCache, walk
 from repro.dataclass import dataclass
 from repro.errors import UsageError
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from repro.api.host import Host
+    from repro.api.plans import OpenedPlan
     from repro.api.project import Project
-    from repro.api.runs import OpenedPlan
     from repro.data.publication import Item
     from repro.digest import Digest
     from repro.events import Sink

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from repro.api.host import Host
     from repro.cli.console import Console
+    from repro.cli.run_console import RunConsole
     from repro.errors import ReproError
     from repro.events import Event
 
@@ -51,6 +52,18 @@ def host_for(options: argparse.Namespace) -> Host:
         return host
     named = options.vendor if "://" in options.vendor else (host.cwd / options.vendor).resolve().as_uri()
     return replace(host, environ={**host.environ, "REPRO_VENDOR": named})
+
+
+@contextlib.contextmanager
+def run_console(options: argparse.Namespace) -> Iterator[RunConsole]:
+    """Give the console of a run that the options ask for; leave the terminal clean."""
+    from repro.cli.run_console import RunConsole  # noqa: PLC0415 - for runs only
+
+    drawn = RunConsole(os.environ, quiet=options.quiet, verbose=options.verbose)
+    try:
+        yield drawn
+    finally:
+        drawn.finish()
 
 
 @contextlib.contextmanager

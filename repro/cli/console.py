@@ -6,24 +6,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from repro.cli.build_text import amount, heading, size_text
+from repro.cli.build_text import amount, heading
 from repro.cli.flow import Flow
 from repro.cli.screen import Screen, fit
-from repro.events import (
-    BuildOutput,
-    BuildStep,
-    ImageUsed,
-    InputUsed,
-    JobCached,
-    JobFailed,
-    JobFinished,
-    JobSkipped,
-    JobStarted,
-    Notice,
-    Progress,
-    RunFinished,
-    RunStarted,
-)
+from repro.events import BuildOutput, BuildStep, Notice, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,8 +32,6 @@ class Console:
         self._quiet = quiet
         self._verbose = verbose
         self._lock = threading.Lock()
-        self._jobs = 0
-        self._done = 0
         self._progress_shown: dict[str, int] = {}
         self._flows: dict[str, tuple[Flow, str]] = {}  # what is under way, and its line
 
@@ -61,7 +45,24 @@ class Console:
             self._draw(event)
 
     def _line(self, text: str) -> None:
-        self._screen.lines(text)
+        """Write a line for good, above what is drawn over."""
+        block = self._block() if self._screen.terminal else []
+        if block:
+            self._screen.draw((text,), block)
+        else:
+            self._screen.lines(text)
+
+    def _block(self) -> list[str]:
+        """Return the lines that are drawn over, on a terminal: what is under way."""
+        columns = self._screen.size()[0]
+        return [fit(text, columns) for _, text in list(self._flows.values())[:_MOST_LINES]]
+
+    def _redraw(self) -> None:
+        block = self._block()
+        if block:
+            self._screen.draw((), block)
+        else:
+            self._screen.erase()
 
     def _draw(self, event: Event) -> None:
         match event:
@@ -70,60 +71,16 @@ class Console:
                     self._line(f"{self.paint('warning:', 'yellow')} {text}")
                 elif not self._quiet:
                     self._line(text)
-            case JobFailed():
-                self._done += 1
-                self._draw_failure(event)
             case BuildOutput(text=text):
                 self._keep(text)
             case _ if self._quiet:
                 return
-            case RunStarted(run=run, workflow=workflow, jobs=jobs):
-                self._jobs = jobs
-                self._done = 0
-                self._line(f"run {self.paint(run, 'bold')}: {workflow}, {jobs} jobs")
-            case JobStarted(job=job, why=why, attempt=attempt):
-                again = f", attempt {attempt}" if attempt > 1 else ""
-                self._line(f"{self._count()} {job}: {self.paint('started', 'blue')}{again} ({why})")
-            case JobFinished(record=record):
-                self._done += 1
-                usage = record.usage
-                self._line(
-                    f"{self._count()} {record.job}: {self.paint('done', 'green')} in {usage.wall:.1f} s"
-                    f" (cpu {usage.user + usage.system:.1f} s, {size_text(usage.max_rss)})"
-                )
-            case JobCached(job=job):
-                self._done += 1
-                if self._verbose:
-                    self._line(f"{self._count()} {job}: {self.paint('cached', 'dim')}")
-            case JobSkipped(job=job, because=because):
-                self._done += 1
-                self._line(f"{self._count()} {job}: {self.paint('skipped', 'yellow')}, {because} failed")
-            case RunFinished(status=status, ran=ran, cached=cached, failed=failed, skipped=skipped):
-                colour = "green" if status == "succeeded" else "red"
-                parts = [f"{ran} ran", f"{cached} cached"]
-                parts += [f"{failed} failed"] if failed else []
-                parts += [f"{skipped} skipped"] if skipped else []
-                self._line(f"{self.paint(status, colour)}: {', '.join(parts)}")
             case BuildStep():
                 self._draw_build(event)
             case Progress():
                 self._draw_progress(event)
-            case ImageUsed() | InputUsed():
-                return
-
-    def _count(self) -> str:
-        width = len(str(self._jobs))
-        return f"[{self._done:{width}}/{self._jobs}]"
-
-    def _draw_failure(self, event: JobFailed) -> None:
-        status = f" with exit status {event.exit_status}" if event.exit_status else ""  # 0: what it left is wrong
-        self._line(f"{self._count()} {event.job}: {self.paint('failed', 'red')}{status}")
-        for line in event.message.splitlines():
-            self._line(f"    {line}")
-        if event.hint:
-            self._line(f"    {self.paint('fix:', 'bold')} {event.hint}")
-        if event.log:
-            self._line(f"    log: {event.log}")
+            case _:
+                return  # of runs: `repro.cli.run_console`
 
     def _draw_build(self, step: BuildStep) -> None:
         head = fit(heading(step, named=True), 120)
@@ -142,8 +99,7 @@ class Console:
         if event.done >= event.total:
             del self._flows[event.what]
         if self._screen.terminal:
-            columns = self._screen.size()[0]
-            self._screen.draw((), [fit(text, columns) for _, text in list(self._flows.values())[:_MOST_LINES]])
+            self._redraw()
         elif event.done < event.total:
             if time.monotonic() - flow.told >= _SECONDS_A_LINE:
                 flow.told = time.monotonic()

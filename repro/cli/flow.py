@@ -36,7 +36,7 @@ class Flow:
         if rate > 0 and progress.done < progress.total:
             if progress.unit == "bytes":
                 parts.append(f"{size_text(int(rate))}/s")
-            parts.append(f"{_span((progress.total - progress.done) / rate)} left")
+            parts.append(f"{span_text((progress.total - progress.done) / rate)} left")
         return ", ".join(parts)
 
     def _rate(self) -> float:
@@ -51,7 +51,7 @@ def _bar(progress: Progress) -> str:
     return f"[{'#' * full}{'.' * (_BAR - full)}]"
 
 
-def _span(seconds: float) -> str:
+def span_text(seconds: float) -> str:
     """Return a time to wait as people say it: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"

@@ -18,6 +18,7 @@ _EPILOG = """\
   repro lock --upgrade                  take what there is today, for everything
   repro lock --upgrade plot             for one environment (repeatable); a base is named as in archive:debian/bookworm
   repro lock --upgrade raw/reads.fq     for one input, by its project path: accept the bytes that are there now
+  repro lock --upgrade data/atlas.nii   for an output of a step with `fetch: true`: accept what the next run fetches
   repro lock --diff                     say what would change, and write nothing; with --upgrade as well
   repro lock --check                    say of each package, image and input whether it can still be had, and from where
   repro lock --vendor vendor/           keep all the bytes in a folder; build from it with REPRO_VENDOR=vendor/
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="NAME",
-        help="resolve anew, to what there is today: everything, or the environment, base or input NAME (repeatable)",
+        help="resolve anew, to what there is today: all, or what NAME names (see below; repeatable)",
     )
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--diff", action="store_true", help="print what would change; write nothing")

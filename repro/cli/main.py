@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 COMMANDS = {
     "validate": "check workflow.yaml; print every mistake with its place and its fix",
     "plan": "say for each job whether it is cached, or why it would run",
+    "graph": "draw the steps of a workflow, or its jobs: Mermaid, Graphviz or SVG",
     "lock": "resolve environments to hashes and write workflow.lock",
     "build": "build the images of a workflow's environments",
     "env": "list environments, print their Dockerfiles, export them, compare their packages",
     "run": "run a workflow: lock, build, then every job that is not cached",
     "publish": "bring results to where the workflow says, all or none",
     "data": "list, fetch and check the inputs of a workflow; bring files to an address",
+    "debug": "step into the container of a job, with its inputs and its command",
     "status": "say how the last run went and whether one is going on",
-    "log": "list the runs of a project, or the jobs of one run",
+    "log": "list the runs of a project, the jobs of one run, or what a job printed; follow a run",
     "why": "walk from a result back to inputs, commands, images and packages",
+    "job": "run a batch of jobs on a node of a cluster (called by `repro run --executor`)",
+    "schema": "print the JSON Schema of workflow files, for editors",
     "doctor": "say what this host gives to containers, and what to ask for",
     "image": "build, list, compare, name, pass on and remove images",
     "registry": "log in to registries and out, and list what they have",
@@ -211,7 +215,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
     command = Parser(f"repro {options.command}", COMMANDS[options.command].capitalize() + ".")
     module.add_arguments(command)
     command.set_defaults(quiet=options.quiet, verbose=options.verbose)
-    status: int = module.run(command.parse_args(options.arguments))
+    parse = command.parse_intermixed_args if command.get_default("intermixed") else command.parse_args
+    status: int = module.run(parse(options.arguments))
     return status
 
 

@@ -24,6 +24,11 @@ def colour_wanted(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
+def painted(text: str, colour: str) -> str:
+    """Return ``text`` in a colour, for where colours are wanted."""
+    return f"\033[{_COLOURS[colour]}m{text}\033[0m"
+
+
 def plain(text: str) -> str:
     """Return what a line would show in the end: without escape sequences, after its last carriage return."""
     text = _ESCAPES.sub("", text).rstrip("\r")
@@ -70,7 +75,7 @@ class Screen:
 
     def paint(self, text: str, colour: str) -> str:
         """Return ``text`` in ``colour`` where colours are wanted."""
-        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._colour and text else text
+        return painted(text, colour) if self._colour and text else text
 
     def size(self) -> tuple[int, int]:
         """Return how many columns and lines can be drawn over: one less than there are, lest the terminal wraps."""

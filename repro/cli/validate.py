@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from repro import api
 from repro.cli.arguments import add_workflow
+from repro.cli.selecting import add_params
 
 if TYPE_CHECKING:
     import argparse
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_workflow(parser)
+    add_params(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print how much was found in order; WorkflowError prints the rest."""
-    plan = api.validate(api.Host.current(), options.workflow)
+    host = api.Host.current()
+    params = api.read_overrides(host, options.params, options.set)
+    plan = api.validate(host, options.workflow, api.Selection(params=params))
     steps = len(plan.workflow.steps)
-    print(f"{plan.workflow.file}: in order; {steps} steps, {len(plan.jobs)} jobs")
+    later = ", ".join(one.step for one in plan.deferred)
+    more = f", and those of {later}, known once others are done" if later else ""
+    print(f"{plan.workflow.file}: in order; {steps} steps, {len(plan.jobs)} jobs{more}")
     return 0

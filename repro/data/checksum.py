@@ -148,6 +148,7 @@ class StatCache:
 
     def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns, clocks: Clocks | None = None) -> None:
         self.path = path
+        self.hashed = 0  # bytes of files that had to be read, for people
         self._now_ns = now_ns
         self._clocks = clocks or Clocks(path.parent, now_ns=now_ns)
         self._entries = Entries()
@@ -178,8 +179,11 @@ class StatCache:
             DataError: it is missing, unreadable, no regular file, or changed while it was read.
         """
         name = str(path)
-        digest, size = self._remembered(name) or self._hash(name)
-        return Digest(digest), size
+        found = self._remembered(name)
+        if found is None:
+            found = self._hash(name)
+            self.hashed += found[1]
+        return Digest(found[0]), found[1]
 
     def digest_files(self, paths: Sequence[str]) -> list[tuple[Digest, int]]:
         """Return `digest_file` of each in order, hashing several at a time."""
@@ -250,7 +254,9 @@ class StatCache:
         if _waits() - before > len(sample) // 2:
             shared, alone = shared | {index: sizes[index] for index in alone}, []
         _share(hash_group, _groups(shared), alone)
-        return cast("list[_Found]", known)  # no gap is left
+        found = cast("list[_Found]", known)  # no gap is left
+        self.hashed += sum(found[index][1] for index in sizes)
+        return found
 
     def _remembered(self, path: str, status: os.stat_result | None = None) -> _Found | None:
         """Return what is known of the file as it is now; None where it must be read."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from repro.data.model import InputFile, InputLock
     from repro.digest import Digest, Json
-    from repro.environment.model import ArchiveLock, CondaPackage, EnvironmentLock, Package, Release, Wheel
+    from repro.environment.model import ArchiveLock, CondaPackage, EnvironmentLock, FetchedLock, Package, Release, Wheel
     from repro.workflow.model import Environment
 
 
@@ -121,6 +121,9 @@ def lock_text(lock: Lock) -> str:
     if lock.inputs:
         lines[-1] += ","
         lines += _group("inputs", [(entry.path, _input_lines(entry)) for entry in lock.inputs.values()])
+    if lock.fetched:
+        lines[-1] += ","
+        lines += _group("fetched", [(entry.path, _fetched_lines(entry)) for entry in lock.fetched.values()])
     return "\n".join([*lines, "}", ""])
 
 
@@ -209,6 +212,10 @@ def _input_lines(entry: InputLock) -> list[str]:
     if not entry.proven:
         lines.append(f'      "fingerprint": {_json(entry.fingerprint)},')
     return [*lines, *_list("files", [_input_file(file) for file in entry.files])]
+
+
+def _fetched_lines(entry: FetchedLock) -> list[str]:
+    return [f'      "digest": {_json(str(entry.digest))},', f'      "size": {entry.size}']
 
 
 def _input_file(file: InputFile) -> Mapping[str, Json]:

@@ -15,6 +15,7 @@ from repro.environment.model import (
     ArchiveLock,
     CondaPackage,
     EnvironmentLock,
+    FetchedLock,
     Installed,
     Lock,
     Package,
@@ -177,7 +178,10 @@ def _lock(top: _Field) -> Lock:
     inputs: dict[str, InputLock] = {}
     if top.has("inputs"):
         inputs = {path: _input(path, entry) for path, entry in top.get("inputs").members()}
-    return Lock(archives, environments, inputs)
+    fetched: dict[str, FetchedLock] = {}
+    if top.has("fetched"):
+        fetched = {path: _fetched(path, entry) for path, entry in top.get("fetched").members()}
+    return Lock(archives, environments, inputs, fetched)
 
 
 def _archive(name: str, entry: _Field) -> ArchiveLock:
@@ -228,6 +232,10 @@ def _input(path: str, entry: _Field) -> InputLock:
         fingerprint=fingerprint,
         files=files,
     )
+
+
+def _fetched(path: str, entry: _Field) -> FetchedLock:
+    return FetchedLock(path, entry.get("digest").digest(), entry.get("size").integer())
 
 
 def _file_below(entry: _Field) -> InputFile:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from repro.dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from repro.data.model import InputLock
     from repro.digest import Digest
@@ -150,12 +150,25 @@ class EnvironmentLock:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchedLock:
+    """What a step with ``fetch: true`` brought from outside at ``path``, a folder where it ends in ``/``.
+
+    ``digest`` is as in `repro.events.FileRecord`, ``size`` in bytes.
+    """
+
+    path: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """The whole of ``workflow.lock``."""
 
     archives: Mapping[str, ArchiveLock] = field(default_factory=dict)
     environments: Mapping[str, EnvironmentLock] = field(default_factory=dict)
     inputs: Mapping[str, InputLock] = field(default_factory=dict)  # by project path
+    fetched: Mapping[str, FetchedLock] = field(default_factory=dict)  # by project path
 
     def with_archive(self, entry: ArchiveLock) -> Self:
         """Return the lock with ``entry``; every other entry stays as it is."""
@@ -168,3 +181,7 @@ class Lock:
     def with_input(self, entry: InputLock) -> Self:
         """Return the lock with ``entry``; every other entry stays as it is."""
         return replace(self, inputs={**self.inputs, entry.path: entry})
+
+    def with_fetched(self, entries: Iterable[FetchedLock]) -> Self:
+        """Return the lock with ``entries``; every other entry stays as it is."""
+        return replace(self, fetched={**self.fetched, **{entry.path: entry for entry in entries}})

@@ -106,10 +106,10 @@ def test_the_words_that_a_drift_advises_accept_it(desk):
     for arguments in (words, ["lock", "--upgrade", "db/"]):
         done = _repro(*arguments)
         assert "there is no workflow file" not in done.stderr
-        assert "there is no environment, base or input" not in done.stderr
+        assert "there is no environment, base, input" not in done.stderr
     with opened(host, ignore) as engine:
         inputs = Inputs(project, engine, LockFile(project, engine))
         inputs.check("one.txt")
         inputs.check("db/")
     shown = _repro("lock", "--diff", "--upgrade", "workflow.yaml")
-    assert "there is no environment, base or input" not in shown.stderr
+    assert "there is no environment, base, input" not in shown.stderr

@@ -60,6 +60,14 @@ def test_subcommands_and_their_options_are_offered(complete):
     assert ["bash", "zsh"] == complete("completion", "")
 
 
+def test_options_of_the_workflow_s_commands_are_offered(complete):
+    """What chooses among jobs is known to `run` and `plan` alike; new commands complete as others do."""
+    assert ["--force", "--from"] == complete("run", "--f") == complete("plan", "--f")
+    assert ["debug"] == complete("de")
+    assert ["--jobs"] == complete("graph", "--j")
+    assert ["--file", "--follow"] == complete("log", "--f")
+
+
 def test_files_are_offered_whole(complete):
     """A file name with a blank in it is one word; options come only after a dash."""
     assert ["results/a b.txt", "results/c.txt"] == complete("why", "results/")

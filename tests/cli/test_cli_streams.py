@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from repro.cli.console import Console
+from repro.cli.run_console import RunConsole
 from repro.events import JobFailed, Notice
 
 REPRO = [sys.executable, "-m", "repro.cli.main"]
@@ -102,8 +103,8 @@ def test_failure_after_exit_zero_names_no_status(monkeypatch):
     """A command that ended well but left the wrong files did not fail with exit status 0."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    Console({})(JobFailed("a", 0, "output o: x was not made", "make it", ""))
-    Console({})(JobFailed("b", 3, "exit status 3", "", ""))
+    RunConsole({})(JobFailed("a", 0, "output o: x was not made", "make it", ""))
+    RunConsole({})(JobFailed("b", 3, "exit status 3", "", ""))
     first, second = (line for line in stream.getvalue().splitlines() if "failed" in line)
     assert first.endswith("a: failed")
     assert second.endswith("b: failed with exit status 3")

@@ -34,4 +34,4 @@ def test_the_commands_of_data_have_examples():
     sections = {text.partition("\n")[0]: text for text in page.split("\n### ") if text.startswith("repro data ")}
     names = [f"repro data {name}" for name in ("ls", "get", "put", "check", "tree", "gc")]
     assert names == list(sections)
-    assert [] == [name for name in names if f"\n  {name} " not in sections[name]]
+    assert [] == [name for name in names if f"\n{name} " not in sections[name].partition("```text")[2]]

@@ -18,6 +18,7 @@ from repro.environment.model import (
     ArchiveLock,
     CondaPackage,
     EnvironmentLock,
+    FetchedLock,
     Installed,
     Lock,
     Package,
@@ -143,6 +144,23 @@ def test_what_is_written_of_inputs_is_read(items):
     text = lock_text(lock)
     assert lock == parse_lock(text, "workflow.lock")
     assert text == lock_text(parse_lock(text, "workflow.lock"))
+
+
+@given(st.lists(st.builds(FetchedLock, relative, digests, sizes), max_size=3))
+def test_what_is_written_of_fetched_outputs_is_read(items):
+    """Any outputs of fetching steps come back as they were; a lock without any has the text that it always had."""
+    lock = Lock(LOCK.archives, LOCK.environments, fetched={item.path: item for item in items})
+    text = lock_text(lock)
+    assert lock == parse_lock(text, "workflow.lock")
+    assert bool(items) == ('\n  "fetched": {' in text)
+
+
+def test_damage_in_fetched_outputs_is_located():
+    """A digest that is none is told with its place."""
+    lock = Lock(fetched={"data/x": FetchedLock("data/x", Digest.of(b"x"), 1)})
+    text = lock_text(lock).replace(str(Digest.of(b"x")), "abc")
+    with pytest.raises(LockError, match=r"workflow\.lock:7:\d+: fetched\.data/x\.digest: not a sha256 digest"):
+        parse_lock(text, "workflow.lock")
 
 
 def test_the_text_is_json_with_one_entry_per_line():

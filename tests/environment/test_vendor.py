@@ -199,4 +199,6 @@ def test_upgrade_moves_what_is_named(desk):
     assert "workflow.lock is up to date\n" == desk.repro("lock", "--upgrade", "own")
     assert "tool: conda greeter 1.0=h0_0 -> 2.0=h0_0\n" == desk.repro("lock", "--upgrade", "tool", "--diff")
     assert "tool: conda greeter 1.0=h0_0 -> 2.0=h0_0\n" == desk.repro("lock", "--upgrade", "tool")
-    assert "there is no environment, base or input 'tol'" in desk.repro("lock", "--upgrade", "tol", status=2)
+    assert "there is no environment, base, input or fetched output 'tol'" in desk.repro(
+        "lock", "--upgrade", "tol", status=2
+    )
